@@ -1,0 +1,197 @@
+"""Checkpoints on disk: a folder with a card and one safetensors file for each set of weights.
+
+    step_00001234/
+        card.json            model config, task, averaging, step, sequences seen, sha256 of every other file
+        raw.safetensors      the weights of the last step; ema.safetensors, bema.safetensors likewise
+        trainer.safetensors  optimiser state and averages, and
+        trainer.json         the rest of what a bit-for-bit resume needs (both absent from bundled and imported checkpoints)
+
+A folder is written to a temporary sibling, fsynced and renamed, so a reader never sees half of one; reading checks every sha256.
+Nothing is ever unpickled. Weights are in the plain model's keys, unfolded.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, JsonValue, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors_bytes
+from safetensors.torch import save as save_safetensors_bytes
+from torch import Tensor
+
+from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, TaskConfig, WeightsName
+from models.durable import write_folder
+
+ZOO = Path(__file__).parent / "zoo"
+CARD_FILE = "card.json"
+MAX_CARD_BYTES = 1 << 20
+
+StateDict = Mapping[str, Tensor]
+
+
+class Card(Config):
+    """What a checkpoint says of itself."""
+
+    format: Literal[1] = 1
+    """version of this layout"""
+    name: str
+    """how tables name the checkpoint; the name of its run"""
+    model: ModelConfig
+    """shape of the model, with its dropout rates"""
+    task: TaskConfig
+    """what it was trained on"""
+    train_length: int | None = Field(None, ge=1)
+    """longest length seen in training; None where unknown"""
+    seed: int | None = None
+    """seed of weights, data and dropout; None where unknown"""
+    step: int | None = Field(None, ge=0)
+    """optimiser steps taken; None where unknown"""
+    sequences_seen: int | None = Field(None, ge=0)
+    """training sequences seen; None where unknown"""
+    averaging: AveragingConfig | None = None
+    """how ema and bema were made; None where there are none"""
+    dropout_kernel: Literal["explicit masks", "fused attention", "none"] = "none"
+    """how dropout was drawn in training"""
+    command: str | None = None
+    """the command that made it"""
+    source: str | None = None
+    """where imported weights came from; whether norms were folded"""
+    versions: dict[str, str] = {}
+    """versions of the packages and the kind of machine that made it"""
+    sha256: dict[str, str] = {}
+    """file name -> sha256, filled when the checkpoint is written"""
+
+    @property
+    def weights(self) -> tuple[WeightsName, ...]:
+        """The sets of weights that the checkpoint holds, in the order raw, ema, bema."""
+        return tuple(name for name in WEIGHTS if f"{name}.safetensors" in self.sha256)
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a resume needs beyond the weights: tensors (optimiser, averages) and facts (step, configuration)."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, JsonValue]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be found, read or trusted; the message is one sentence with the remedy."""
+
+
+def save_checkpoint(
+    folder: Path, card: Card, weights: Mapping[WeightsName, StateDict], trainer: TrainerState | None = None
+) -> Card:
+    """Writes a checkpoint atomically and returns its card with the sha256 of each file.
+
+    Args:
+        folder: the checkpoint folder; its parents are made. Raises FileExistsError if it exists: checkpoints are never overwritten.
+        card: everything but `sha256`.
+        weights: plain state dicts by name.
+        trainer: what `workbench train` needs to go on; None for a checkpoint that is only to be read.
+    """
+    if folder.exists():
+        raise FileExistsError(f"checkpoint {folder} exists already; choose another folder or delete it first")
+    files = {f"{name}.safetensors": save_safetensors_bytes(_contiguous(state)) for name, state in weights.items()}
+    if trainer is not None:
+        files["trainer.safetensors"] = save_safetensors_bytes(_contiguous(trainer.tensors))
+        files["trainer.json"] = json.dumps(trainer.facts, indent=1).encode()
+    sealed = card.model_copy(update={"sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}})
+    files[CARD_FILE] = (sealed.model_dump_json(indent=1) + "\n").encode()
+
+    write_folder(folder, files)
+    return sealed
+
+
+def _contiguous(state: StateDict) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def find_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """The checkpoint folder that a path or name means: a checkpoint, a run (its last step), or a bundled name.
+
+    A bundled name is a path inside the zoo, such as `set-complement-v32-none-seed0`. Raises CheckpointError.
+    """
+    for candidate in (Path(path), ZOO / path):
+        if (candidate / CARD_FILE).is_file():
+            return candidate
+        steps = run_checkpoints(candidate)
+        if steps:
+            return steps[-1]
+    raise CheckpointError(
+        f"no checkpoint at '{path}': expected a folder with {CARD_FILE}, a run with checkpoints/, or a bundled name; "
+        f"`workbench zoo` lists the {len(bundled_names())} bundled ones"
+    )
+
+
+def run_checkpoints(run: Path) -> list[Path]:
+    """The checkpoint folders of a run by increasing step; empty where it has none."""
+    return sorted(folder.parent for folder in (run / "checkpoints").glob(f"step_*/{CARD_FILE}"))
+
+
+def bundled_names() -> list[str]:
+    """Names of the bundled runs."""
+    return sorted(folder.parent.name for folder in ZOO.glob("*/checkpoints"))
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a checkpoint folder. Raises CheckpointError for one that is missing, too large, or not a valid card."""
+    path = folder / CARD_FILE
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise CheckpointError(f"{path} has {path.stat().st_size} bytes, a card has at most {MAX_CARD_BYTES}; it is not a card of ours")
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; give a checkpoint folder") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CheckpointError(
+            f"{path} is no valid card ({'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}); "
+            "restore it or train the checkpoint again"
+        ) from error
+
+
+def read_weights(folder: Path, weights: WeightsName, card: Card | None = None) -> dict[str, Tensor]:
+    """One set of weights in float32 (bundled ones are stored in bfloat16), checked against the card's sha256."""
+    card = card or read_card(folder)
+    if weights not in card.weights:
+        raise CheckpointError(f"checkpoint {folder} has no '{weights}' weights; it has {', '.join(card.weights)}")
+    tensors = _read_tensors(folder, f"{weights}.safetensors", card)
+    return {name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor for name, tensor in tensors.items()}
+
+
+def read_trainer(folder: Path) -> TrainerState:
+    """What `workbench train` needs to go on from a checkpoint. Raises CheckpointError where it has none."""
+    card = read_card(folder)
+    if "trainer.json" not in card.sha256:
+        raise CheckpointError(f"checkpoint {folder} holds no trainer state, so training cannot go on from it; start a new run")
+    facts = json.loads(_read_checked(folder, "trainer.json", card))
+    return TrainerState(_read_tensors(folder, "trainer.safetensors", card), facts)
+
+
+def _read_tensors(folder: Path, name: str, card: Card) -> dict[str, Tensor]:
+    try:
+        return load_safetensors_bytes(_read_checked(folder, name, card))
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / name} is no valid safetensors file ({error}); restore it from a copy") from error
+
+
+def _read_checked(folder: Path, name: str, card: Card) -> bytes:
+    path = folder / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}; restore it from a copy") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != card.sha256.get(name):
+        raise CheckpointError(
+            f"{path} has sha256 {digest[:12]}..., its card says {card.sha256.get(name, 'nothing')[:12]}...; "
+            "the file was changed or damaged: restore it or train again"
+        )
+    return data

@@ -1,0 +1,121 @@
+"""What a model, its task and its averaged weights are configured by: the pydantic models that go into `card.json`.
+
+One field is config, command-line help and documentation at once. Unknown keys are errors. This file imports no torch, so that
+`workbench --help` stays fast.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positions = Literal["none", "learned"]
+Norm = Literal["none", "pre", "branch"]
+TaskName = Literal["set-complement", "othello"]
+AveragingSchedule = Literal["constant", "power"]
+WeightsName = Literal["raw", "ema", "bema"]
+WEIGHTS: tuple[WeightsName, ...] = ("raw", "ema", "bema")
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DropoutRates(Config):
+    """Probability of dropping an element in training, in [0, 1), at the three named sites; survivors are scaled by 1/(1-p)."""
+
+    embedding: Rate = 0.0
+    """dropout on the sum of token and position embedding, in [0, 1)"""
+    attention: Rate = 0.0
+    """dropout on the attention weights after the softmax, in [0, 1)"""
+    residual: Rate = 0.0
+    """dropout on what attention and MLP write, just before it joins the residual stream, in [0, 1)"""
+
+    @property
+    def label(self) -> str:
+        """How tables and figures name the rates: `none`, `attention 0.1`, `all 0.1`."""
+        rates = {site: rate for site, rate in self.model_dump().items() if rate}
+        if not rates:
+            return "none"
+        if len(rates) == 3 and len(set(rates.values())) == 1:
+            return f"all {next(iter(rates.values())):g}"
+        return ", ".join(f"{site} {rate:g}" for site, rate in rates.items())
+
+
+class ModelConfig(Config):
+    """Shape of a `Transformer`. TransformerLens names in brackets."""
+
+    vocab: int = Field(ge=3)
+    """number of tokens [d_vocab, d_vocab_out]"""
+    context: int = Field(ge=1)
+    """the longest input the model takes [n_ctx]"""
+    layers: int = Field(1, ge=1)
+    """number of layers [n_layers]"""
+    heads: int = Field(1, ge=1)
+    """number of attention heads a layer [n_heads]"""
+    width: int = Field(64, ge=1)
+    """width of the residual stream [d_model]"""
+    head_width: int = Field(64, ge=1)
+    """width of queries, keys and values of one head [d_head]"""
+    mlp_width: int = Field(0, ge=0)
+    """neurons of each layer's MLP, exact GELU; 0 makes the model attention-only [d_mlp, attn_only]"""
+    positions: Positions = "none"
+    """learned absolute positions, or none"""
+    norm: Norm = "none"
+    """LayerNorm before attention and MLP (pre), on what they write before it joins the residual (branch), or none"""
+    final_norm: bool = False
+    """LayerNorm before the unembedding; with one attention-only layer and norm none this is post-norm LN(x + f(x))"""
+    dropout: DropoutRates = DropoutRates()
+    """dropout in training; analysis runs without"""
+
+
+class TaskConfig(Config):
+    """Which task, and its size."""
+
+    name: TaskName
+    """the task"""
+    vocab: int | None = Field(None, ge=3)
+    """set complement: number of tokens v (>= 3); Othello: not given, the board sets it"""
+    board: Literal[6, 8] | None = None
+    """Othello: squares a side (8 when not given); set complement: not given"""
+
+    @model_validator(mode="after")
+    def _size_fits_task(self) -> "TaskConfig":
+        if self.name == "set-complement" and (self.vocab is None or self.board is not None):
+            raise ValueError("the set-complement task needs vocab (>= 3) and takes no board")
+        if self.name == "othello" and self.vocab is not None:
+            raise ValueError("the othello task takes board (6 or 8) and no vocab: the board sets the vocabulary")
+        return self
+
+
+class AveragingConfig(Config):
+    """How the averaged weights follow the raw ones, at every optimiser step t = 1, 2, ...
+
+    `ema_t = ema_{t-1} + beta_t (theta_t - ema_{t-1})`, `ema_0 = theta_0`; `bema_t = ema_t + alpha_t (theta_t - theta_0)` with
+    `alpha_t = (lag + t)^-eta` (Block and Zhang 2025, arXiv 2508.00180). Limits: eta large gives bema = ema; the power schedule
+    with kappa = 0 gives ema = raw.
+    """
+
+    schedule: AveragingSchedule = "constant"
+    """constant: beta_t = 1 - min(decay, (1+t)/(lag+t)); power: beta_t = (lag+t)^-kappa"""
+    decay: float = Field(0.999, ge=0, lt=1)
+    """decay of the constant schedule, reached after the ramp"""
+    kappa: float = Field(0.5, ge=0)
+    """exponent of the power schedule"""
+    eta: float = Field(0.2, ge=0)
+    """exponent of the bias correction of bema; 0 is the largest correction"""
+    lag: float = Field(10.0, gt=1)
+    """offset of the step in all three formulas"""
+
+    def beta(self, step: int) -> float:
+        """Weight of the new iterate in ema at optimiser step `step` >= 1, in (0, 1]."""
+        if self.schedule == "constant":
+            return 1 - min(self.decay, (1 + step) / (self.lag + step))
+        return (self.lag + step) ** -self.kappa
+
+    def alpha(self, step: int) -> float:
+        """Weight of the travelled distance theta_t - theta_0 in bema at optimiser step `step` >= 0, in (0, 1]."""
+        return (self.lag + step) ** -self.eta

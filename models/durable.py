@@ -1,0 +1,67 @@
+"""Writing so that a reader never sees half of it and a power cut loses nothing that was reported written."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Creates or replaces a file atomically: a temporary sibling, fsynced, then renamed over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write_synced(file, data)
+        temporary.chmod(0o644)  # mkstemp makes it private; results are meant to be read by others like any file
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Creates a folder of files atomically. Raises FileExistsError, and leaves all as it was, where it exists already."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        for name, data in files.items():
+            with (temporary / name).open("xb") as file:
+                _write_synced(file, data)
+        _sync_folder(temporary)
+        if folder.exists():  # rename would replace an empty folder silently
+            raise FileExistsError(f"{folder} exists already; choose another folder or delete it first")
+        temporary.rename(folder)
+        _sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes what an interrupted write left behind in a folder. Only for whoever holds the folder's lock."""
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def _write_synced(file, data: bytes) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

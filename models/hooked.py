@@ -1,0 +1,128 @@
+"""Wraps a plain model as a TransformerLens HookedTransformer, for analysis. The only file that imports transformer_lens.
+
+The two forms compute the same function (a test proves it over a table of configurations); the hooked one has hook points, a
+cache, and no dropout whatever its mode, so it comes in eval mode and analysis refuses a model that was put in training mode.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import find_checkpoint, read_card, read_weights
+from models.config import ModelConfig, WeightsName
+
+with warnings.catch_warnings():
+    # a third-party import below transformer_lens may warn; what it does at import is not ours to fix
+    warnings.simplefilter("ignore")
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.components import LayerNorm as HookedLayerNorm
+
+__all__ = ["HookedTransformer", "hook", "load"]
+
+
+def load(
+    path: str | os.PathLike[str],
+    weights: WeightsName = "raw",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> HookedTransformer:
+    """A checkpoint as a HookedTransformer in eval mode, with its card at `.card` and the name of its weights at `.weights`.
+
+    Args:
+        path: a checkpoint folder, a run (its last step is taken) or a bundled name.
+        weights: `raw`, `ema` or `bema`.
+        device: where the model is put; nothing is chosen silently.
+        dtype: float32, or float64 for exact comparisons.
+
+    Raises:
+        CheckpointError: nothing is found there, or it is damaged, or has no such weights.
+    """
+    folder = find_checkpoint(path)
+    card = read_card(folder)
+    state = {name: tensor.to(device, dtype) for name, tensor in read_weights(folder, weights, card).items()}
+    model = hook(card.model, state)
+    model.card, model.weights = card, weights
+    return model
+
+
+def _hooked_config(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> HookedTransformerConfig:
+    attention_only = config.mlp_width == 0
+    return HookedTransformerConfig(
+        d_model=config.width,
+        d_head=config.head_width,
+        n_heads=config.heads,
+        n_layers=config.layers,
+        n_ctx=config.context,
+        d_vocab=config.vocab,
+        d_vocab_out=config.vocab,
+        d_mlp=None if attention_only else config.mlp_width,
+        attn_only=attention_only,
+        act_fn=None if attention_only else "gelu",
+        normalization_type="LN" if config.norm == "pre" else None,
+        use_normalization_before_and_after=config.norm == "branch",
+        positional_embedding_type="standard",
+        init_weights=False,
+        dtype=dtype,
+        device=str(device),
+    )
+
+
+def hook(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer:
+    """The HookedTransformer of a plain model's configuration and state dict, in eval mode, on the state's device and dtype.
+
+    Hook names and shapes are TransformerLens's (`blocks.0.attn.hook_pattern` [batch, head, query, key]). Weights are not
+    folded or centred. Without positions `pos_embed.W_pos` is zero and frozen, since TransformerLens 3 has no switch for it.
+    Raises ValueError naming missing, unexpected and mis-shaped keys.
+    """
+    like = state["embed.W_E"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*HookedTransformer.*", category=DeprecationWarning)
+        model = HookedTransformer(_hooked_config(config, like.dtype, like.device))
+    _place_norms(model, config)
+    model.setup()
+    _load(model, config, state)
+    if config.positions == "none":
+        model.pos_embed.W_pos.requires_grad_(False)
+    return nn.Module.to(model, like.dtype).eval()  # TransformerLens's own .to() prints
+
+
+def _place_norms(model: HookedTransformer, config: ModelConfig) -> None:
+    """Puts LayerNorm exactly where the plain model has it.
+
+    TransformerLens 3.9 couples norm and final norm in one `normalization_type` and cannot build branch norm with 'LN'; its
+    forward pass only asks whether the type is None before it calls `ln_final`.
+    """
+    if config.norm == "branch":
+        for block in model.blocks:
+            block.ln1_post = HookedLayerNorm(model.cfg)
+            if config.mlp_width:
+                block.ln2_post = HookedLayerNorm(model.cfg)
+    if config.norm == "pre" and not config.final_norm:
+        model.ln_final = nn.Identity()
+    if config.norm != "pre" and config.final_norm:
+        model.ln_final = HookedLayerNorm(model.cfg)
+        model.cfg.normalization_type = "LN"
+
+
+@torch.no_grad()
+def _load(model: HookedTransformer, config: ModelConfig, state: Mapping[str, Tensor]) -> None:
+    full = dict(state)
+    if config.positions == "none":
+        full["pos_embed.W_pos"] = torch.zeros_like(model.pos_embed.W_pos)
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith((".mask", ".IGNORE"))}
+    missing = sorted(own.keys() - full.keys())
+    unexpected = sorted(full.keys() - own.keys())
+    misshaped = [
+        f"{name} {tuple(full[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in full and full[name].shape != tensor.shape
+    ]
+    if missing or unexpected or misshaped:
+        raise ValueError(
+            f"weights do not fit the model config: missing {missing}, unexpected {unexpected}, mis-shaped {misshaped}; "
+            "use the config the weights were saved with"
+        )
+    model.load_state_dict(full, strict=False)  # strict would ask for the mask buffers

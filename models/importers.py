@@ -1,0 +1,212 @@
+"""Reads the public OthelloGPT formats into checkpoints of ours. The only file that may unpickle, and only tensors.
+
+Two layouts: minGPT keys (`tok_emb.weight`, `blocks.0.attn.query.weight`; likenneth/othello_world and its forks) and TransformerLens
+keys (`embed.W_E`, `blocks.0.attn.W_Q`; the published synthetic model, whose LayerNorms are folded into the next weights).
+"""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors_bytes
+from torch import Tensor
+
+from models.checkpoint import Card, save_checkpoint
+from models.config import ModelConfig, TaskConfig
+from models.transformer import Transformer
+
+BOARD_OF_VOCAB = {61: 8, 33: 6}
+DEFAULT_HEADS = 8
+# buffers, not weights: causal masks and the constant that fills them
+BUFFERS = re.compile(r"(^|\.)attn\.(mask|bias|masked_bias|IGNORE)$")
+
+
+class ImportFailed(ValueError):
+    """A foreign file that cannot become a checkpoint; the message is one sentence with the remedy."""
+
+
+def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card:
+    """Turns a public OthelloGPT file into a checkpoint with raw weights.
+
+    Args:
+        address: a .safetensors, .pth, .pt or .ckpt file, or an fsspec address (`hf://owner/name/file`) where there is a network.
+        out: the checkpoint folder to write.
+        heads: attention heads, which minGPT keys do not tell (default 8); TransformerLens keys do, and must agree.
+
+    Raises:
+        ImportFailed: the file is missing, would run code, is of no known layout, or its keys do not fit (all are named).
+    """
+    state = _without_wrapping(read_tensors(address))
+    if "tok_emb.weight" in state:
+        config, plain, source = *from_mingpt(state, heads or DEFAULT_HEADS), "minGPT keys"
+    elif "embed.W_E" in state:
+        config, plain, folded = from_transformer_lens(state, heads)
+        source = f"TransformerLens keys, LayerNorms {'folded' if folded else 'not folded'}"
+    else:
+        raise ImportFailed(
+            f"{address} has neither minGPT keys (tok_emb.weight) nor TransformerLens keys (embed.W_E); "
+            f"its first keys are {sorted(state)[:4]}"
+        )
+    if config.vocab not in BOARD_OF_VOCAB:
+        raise ImportFailed(f"{address} has {config.vocab} tokens, an OthelloGPT has 61 (8x8 board) or 33 (6x6)")
+    task = TaskConfig(name="othello", board=BOARD_OF_VOCAB[config.vocab])  # type: ignore[arg-type]
+    card = Card(name=out.name, model=config, task=task, source=f"imported from {address.rsplit('/', 1)[-1]} ({source})")
+    return save_checkpoint(out, card, {"raw": plain})
+
+
+def read_tensors(address: str) -> Mapping[str, object]:
+    """The mapping in a file, tensors only: safetensors as they are, pickles through torch's weights-only reader."""
+    import fsspec  # slow to import, and needed by nothing else here
+
+    try:
+        with fsspec.open(address, "rb") as file:
+            if not address.endswith(".safetensors"):
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            else:
+                state = load_safetensors_bytes(file.read())
+    except (OSError, ImportError, ValueError) as error:
+        raise ImportFailed(f"cannot open {address} ({error}); give a file, or an address such as hf://owner/name/file") from error
+    except SafetensorError as error:
+        raise ImportFailed(f"{address} is no valid safetensors file ({error}); download it again") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ImportFailed(
+            f"{address} holds more than tensors, or is damaged, and was not opened further (a pickle can run code); "
+            "save its state dict alone, or as safetensors, where you trust it"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise ImportFailed(f"{address} holds a {type(state).__name__} instead of a state dict; save the state dict alone")
+    return state
+
+
+def _without_wrapping(state: Mapping[str, object]) -> dict[str, Tensor]:
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state.get(key), Mapping):
+            state = state[key]  # type: ignore[assignment]
+            break
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor) and not BUFFERS.search(name)}
+    if tensors and all(name.startswith("module.") for name in tensors):  # saved from inside torch's DataParallel
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def _layer_count(state: Mapping[str, Tensor]) -> int:
+    layers = {int(match[1]) for name in state if (match := re.match(r"blocks\.(\d+)\.", name))}
+    return max(layers, default=-1) + 1
+
+
+def from_mingpt(state: Mapping[str, Tensor], heads: int = DEFAULT_HEADS) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Model config and plain state dict of minGPT weights. Raises ImportFailed naming missing, unexpected, mis-shaped keys."""
+    vocab, width = _shape(state, "tok_emb.weight", 2)
+    context = _shape(state, "pos_emb", 3)[1]
+    layers = _layer_count(state)
+    if width % heads:
+        raise ImportFailed(f"width {width} cannot be split over {heads} heads; give --heads a divisor of {width}")
+    wanted: dict[str, tuple[int, ...]] = {
+        "tok_emb.weight": (vocab, width),
+        "pos_emb": (1, context, width),
+        "ln_f.weight": (width,),
+        "ln_f.bias": (width,),
+        "head.weight": (vocab, width),
+    }
+    mlp_width = state["blocks.0.mlp.0.weight"].shape[0] if "blocks.0.mlp.0.weight" in state else 4 * width
+    for layer in range(layers):
+        block = f"blocks.{layer}"
+        for norm in ("ln1", "ln2"):
+            wanted |= {f"{block}.{norm}.weight": (width,), f"{block}.{norm}.bias": (width,)}
+        for part in ("query", "key", "value", "proj"):
+            wanted |= {f"{block}.attn.{part}.weight": (width, width), f"{block}.attn.{part}.bias": (width,)}
+        wanted |= {f"{block}.mlp.0.weight": (mlp_width, width), f"{block}.mlp.0.bias": (mlp_width,)}
+        wanted |= {f"{block}.mlp.2.weight": (width, mlp_width), f"{block}.mlp.2.bias": (width,)}
+    _check_keys(state, wanted)
+
+    plain = {
+        "embed.W_E": state["tok_emb.weight"],
+        "pos_embed.W_pos": state["pos_emb"][0],
+        "ln_final.w": state["ln_f.weight"],
+        "ln_final.b": state["ln_f.bias"],
+        "unembed.W_U": state["head.weight"].T,
+        "unembed.b_U": torch.zeros(vocab, dtype=state["head.weight"].dtype),
+    }
+    for layer in range(layers):
+        block = f"blocks.{layer}"
+        for norm in ("ln1", "ln2"):
+            plain |= {f"{block}.{norm}.w": state[f"{block}.{norm}.weight"], f"{block}.{norm}.b": state[f"{block}.{norm}.bias"]}
+        for ours, theirs in (("Q", "query"), ("K", "key"), ("V", "value")):
+            weight, bias = state[f"{block}.attn.{theirs}.weight"], state[f"{block}.attn.{theirs}.bias"]
+            plain[f"{block}.attn.W_{ours}"] = rearrange(weight, "(head d) width -> head width d", head=heads)
+            plain[f"{block}.attn.b_{ours}"] = rearrange(bias, "(head d) -> head d", head=heads)
+        plain[f"{block}.attn.W_O"] = rearrange(state[f"{block}.attn.proj.weight"], "width (head d) -> head d width", head=heads)
+        plain[f"{block}.attn.b_O"] = state[f"{block}.attn.proj.bias"]
+        for ours, theirs in (("in", "0"), ("out", "2")):
+            plain[f"{block}.mlp.W_{ours}"] = state[f"{block}.mlp.{theirs}.weight"].T
+            plain[f"{block}.mlp.b_{ours}"] = state[f"{block}.mlp.{theirs}.bias"]
+    config = _othello_config(vocab, context, layers, heads, width, width // heads, mlp_width)
+    return config, plain
+
+
+def from_transformer_lens(state: Mapping[str, Tensor], heads: int | None = None) -> tuple[ModelConfig, dict[str, Tensor], bool]:
+    """Model config, plain state dict, and whether LayerNorms were folded away, of a pre-norm HookedTransformer's weights.
+
+    A folded LayerNorm has lost its weight and bias into the next matrix; it comes back as weight 1, bias 0, the same function.
+    """
+    vocab, width = _shape(state, "embed.W_E", 2)
+    context = _shape(state, "pos_embed.W_pos", 2)[0]
+    layers = _layer_count(state)
+    own_heads, _, head_width = _shape(state, "blocks.0.attn.W_Q", 3)
+    if heads not in (None, own_heads):
+        raise ImportFailed(f"--heads {heads} was asked for and the weights have {own_heads} heads; leave --heads out")
+    mlp_width = _shape(state, "blocks.0.mlp.W_in", 2)[1]
+    folded = "ln_final.w" not in state
+    config = _othello_config(vocab, context, layers, own_heads, width, head_width, mlp_width)
+    with torch.device("meta"):
+        wanted = {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}
+    plain = dict(state)
+    if folded:
+        norms = {name: shape for name, shape in wanted.items() if ".ln" in f".{name}"}
+        plain |= {name: torch.ones(shape) if name.endswith(".w") else torch.zeros(shape) for name, shape in norms.items()}
+    plain.setdefault("unembed.b_U", torch.zeros(vocab))
+    _check_keys(plain, wanted)
+    return config, plain, folded
+
+
+def _othello_config(
+    vocab: int, context: int, layers: int, heads: int, width: int, head_width: int, mlp_width: int
+) -> ModelConfig:
+    return ModelConfig(
+        vocab=vocab,
+        context=context,
+        layers=layers,
+        heads=heads,
+        width=width,
+        head_width=head_width,
+        mlp_width=mlp_width,
+        positions="learned",
+        norm="pre",
+        final_norm=True,
+    )
+
+
+def _shape(state: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+    if name not in state or state[name].ndim != dimensions:
+        found = f"has shape {tuple(state[name].shape)}" if name in state else "is missing"
+        raise ImportFailed(f"key {name} {found}, expected {dimensions} dimensions; is this an OthelloGPT's state dict?")
+    return tuple(state[name].shape)
+
+
+def _check_keys(state: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    missing = sorted(wanted.keys() - state.keys())
+    unexpected = sorted(state.keys() - wanted.keys())
+    misshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    if missing or unexpected or misshaped:
+        raise ImportFailed(
+            f"the keys do not fit an OthelloGPT: missing {missing or 'none'}, unexpected {unexpected or 'none'}, "
+            f"mis-shaped {misshaped or 'none'}; is --heads or the layout right?"
+        )

@@ -1,0 +1,18 @@
+"""The registry of tasks: from a `TaskConfig` to a `Task`."""
+
+from models.config import TaskConfig
+from models.task import Task
+
+
+def make_task(config: TaskConfig) -> Task:
+    """The task that a configuration (of a run, of a card) names."""
+    match config.name:
+        case "set-complement":
+            from models.set_complement.task import SetComplementTask
+
+            assert config.vocab is not None, "TaskConfig checks this"
+            return SetComplementTask(config.vocab)
+        case "othello":
+            from models.othello.task import OthelloTask
+
+            return OthelloTask(board=config.board or 8)

@@ -1,0 +1,215 @@
+"""The plain torch model that trains, for both organisms: real dropout, optional positions, three ways to normalise.
+
+It is not for analysis: `models/hooked.py` wraps it as a HookedTransformer. Parameter names and shapes are TransformerLens's
+(`blocks.0.attn.W_Q` is [head, width, head_width]), so that the two forms share one state dict.
+"""
+
+import math
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+
+DropoutSite = Literal["embedding", "attention", "residual"]
+
+
+class DropoutMasks(Protocol):
+    """Gives explicit dropout masks, so that a step is a pure function of (seed, step) or of masks a test recorded."""
+
+    def __call__(self, site: DropoutSite, rate: float, shape: torch.Size, like: Tensor) -> Float[Tensor, "*shape"]:
+        """A mask of the given shape: 0 where dropped (probability `rate`), 1 / (1 - rate) where kept."""
+        ...
+
+
+class GeneratorMasks:
+    """Dropout masks drawn in call order from one seeded torch generator on `device`."""
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu"):
+        """`seed` is any non-negative integer below 2**63."""
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def __call__(self, site: DropoutSite, rate: float, shape: torch.Size, like: Tensor) -> Float[Tensor, "*shape"]:
+        """Independent of `site`: the stream is one, in the order the model asks."""
+        kept = torch.rand(shape, generator=self.generator, device=like.device) >= rate
+        return kept.to(like.dtype) / (1 - rate)
+
+
+def _drop(x: Float[Tensor, "..."], site: DropoutSite, rate: float, training: bool, masks: DropoutMasks | None):
+    if not training or rate == 0:
+        return x
+    if masks is None:
+        return F.dropout(x, rate)
+    return x * masks(site, rate, x.shape, x)
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention with biases on queries, keys, values and output."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        shape = (config.heads, config.width, config.head_width)
+        self.W_Q = nn.Parameter(torch.empty(shape))
+        self.W_K = nn.Parameter(torch.empty(shape))
+        self.W_V = nn.Parameter(torch.empty(shape))
+        self.W_O = nn.Parameter(torch.empty(config.heads, config.head_width, config.width))
+        self.b_Q = nn.Parameter(torch.zeros(config.heads, config.head_width))
+        self.b_K = nn.Parameter(torch.zeros(config.heads, config.head_width))
+        self.b_V = nn.Parameter(torch.zeros(config.heads, config.head_width))
+        self.b_O = nn.Parameter(torch.zeros(config.width))
+
+    def forward(
+        self, x: Float[Tensor, "batch position width"], masks: DropoutMasks | None
+    ) -> Float[Tensor, "batch position width"]:
+        """Scale 1/sqrt(head_width); explicit masks take the explicit path, else torch's fused kernel drops for itself."""
+        head_width = self.config.head_width
+        weight = rearrange(torch.stack([self.W_Q, self.W_K, self.W_V]), "qkv head width d -> (qkv head d) width")
+        bias = rearrange(torch.stack([self.b_Q, self.b_K, self.b_V]), "qkv head d -> (qkv head d)")
+        q, k, v = rearrange(
+            F.linear(x, weight, bias), "batch position (qkv head d) -> qkv batch head position d", qkv=3, d=head_width
+        )
+        rate = self.config.dropout.attention if self.training else 0.0
+        if rate and masks is not None:
+            logits = einsum(q, k, "batch head query d, batch head key d -> batch head query key") / math.sqrt(head_width)
+            future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+            pattern = logits.masked_fill(future, -torch.inf).softmax(dim=-1)
+            pattern = pattern * masks("attention", rate, pattern.shape, pattern)
+            z = einsum(pattern, v, "batch head query key, batch head key d -> batch head query d")
+        else:
+            z = F.scaled_dot_product_attention(q, k, v, dropout_p=rate, is_causal=True)
+        z = rearrange(z, "batch head position d -> batch position (head d)")
+        return F.linear(z, rearrange(self.W_O, "head d width -> width (head d)"), self.b_O)
+
+
+class MLP(nn.Module):
+    """Two layers around the exact (erf) GELU."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.W_in = nn.Parameter(torch.empty(config.width, config.mlp_width))
+        self.b_in = nn.Parameter(torch.zeros(config.mlp_width))
+        self.W_out = nn.Parameter(torch.empty(config.mlp_width, config.width))
+        self.b_out = nn.Parameter(torch.zeros(config.width))
+
+    def forward(self, x: Float[Tensor, "batch position width"]) -> Float[Tensor, "batch position width"]:
+        return F.linear(F.gelu(F.linear(x, self.W_in.T, self.b_in)), self.W_out.T, self.b_out)
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm over the width with weight `w` and bias `b`, epsilon 1e-5."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(width))
+        self.b = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "batch position width"]) -> Float[Tensor, "batch position width"]:
+        return F.layer_norm(x, x.shape[-1:], self.w, self.b, eps=1e-5)
+
+
+class Block(nn.Module):
+    """Attention, then the MLP where there is one, each read from and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        has_mlp = config.mlp_width > 0
+        self.attn = Attention(config)
+        self.mlp = MLP(config) if has_mlp else None
+        pre, branch = config.norm == "pre", config.norm == "branch"
+        self.ln1 = LayerNorm(config.width) if pre else nn.Identity()
+        self.ln2 = LayerNorm(config.width) if pre and has_mlp else nn.Identity()
+        self.ln1_post = LayerNorm(config.width) if branch else nn.Identity()
+        self.ln2_post = LayerNorm(config.width) if branch and has_mlp else nn.Identity()
+
+    def forward(
+        self, x: Float[Tensor, "batch position width"], masks: DropoutMasks | None
+    ) -> Float[Tensor, "batch position width"]:
+        rate = self.config.dropout.residual
+        attended = self.ln1_post(self.attn(self.ln1(x), masks))
+        x = x + _drop(attended, "residual", rate, self.training, masks)
+        if self.mlp is not None:
+            x = x + _drop(self.ln2_post(self.mlp(self.ln2(x))), "residual", rate, self.training, masks)
+        return x
+
+
+class Embed(nn.Module):
+    """Token embedding W_E [vocab, width]."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.W_E = nn.Parameter(torch.empty(config.vocab, config.width))
+
+
+class PositionEmbed(nn.Module):
+    """Learned position embedding W_pos [context, width]."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.W_pos = nn.Parameter(torch.empty(config.context, config.width))
+
+
+class Unembed(nn.Module):
+    """Untied unembedding W_U [width, vocab] with bias b_U."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.W_U = nn.Parameter(torch.empty(config.width, config.vocab))
+        self.b_U = nn.Parameter(torch.zeros(config.vocab))
+
+
+class Transformer(nn.Module):
+    """The model of a `ModelConfig`: tokens to logits, causal.
+
+    Weights start from a normal distribution of standard deviation 0.02 (embeddings: 1/sqrt(width) in the attention-only,
+    un-normalised model, whose logits are products of three of them and would otherwise start vanishingly small), output
+    projections divided by sqrt(2 layers) (GPT-2), biases at 0; a pure function of `seed`.
+    """
+
+    def __init__(self, config: ModelConfig, seed: int = 0):
+        """`seed` fixes the initial weights."""
+        super().__init__()
+        self.config = config
+        self.embed = Embed(config)
+        self.pos_embed = PositionEmbed(config) if config.positions == "learned" else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.ln_final = LayerNorm(config.width) if config.final_norm else nn.Identity()
+        self.unembed = Unembed(config)
+        self._initialise(seed)
+
+    @torch.no_grad()
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            kind = name.rsplit(".", 1)[-1]
+            if not kind.startswith("W_"):
+                continue  # biases stay 0, LayerNorm weights 1
+            std = 0.02 if self.config.norm != "none" else 1 / math.sqrt(self.config.width)
+            if kind in ("W_O", "W_out"):
+                std /= math.sqrt(2 * self.config.layers)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+
+    def forward(
+        self, tokens: Int64[Tensor, "batch position"], masks: DropoutMasks | None = None
+    ) -> Float[Tensor, "batch position vocab"]:
+        """Logits of the next token at every position.
+
+        In training mode dropout comes from `masks`, or from torch's global random state without them; in eval mode there is
+        none. Raises ValueError for an input longer than the context.
+        """
+        if tokens.shape[1] > self.config.context:
+            raise ValueError(
+                f"input of length {tokens.shape[1]} is longer than the model's context {self.config.context}; shorten the input"
+            )
+        x = F.embedding(tokens, self.embed.W_E)
+        if self.pos_embed is not None:
+            x = x + self.pos_embed.W_pos[: tokens.shape[1]]
+        x = _drop(x, "embedding", self.config.dropout.embedding, self.training, masks)
+        for block in self.blocks:
+            x = block(x, masks)
+        return F.linear(self.ln_final(x), self.unembed.W_U.T, self.unembed.b_U)

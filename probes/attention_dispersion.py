@@ -1,0 +1,53 @@
+"""Attention dispersion: the entropy of each attention row, read from a hooked model without keeping a pattern.
+
+Source of the quantity: entropy of the attention distribution of a query over the s tokens it sees; it is between 0 (all on
+one token) and ln s (uniform), and exp(entropy) is the number of tokens that uniform attention of that entropy would cover.
+"""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from models.hooked import HookedTransformer
+
+
+def row_entropy(pattern: Float[Tensor, "*rows key"]) -> Float[Tensor, "*rows"]:
+    """Entropy -sum p ln p of each row, in nats, in [0, ln keys]; 0 ln 0 is 0, so causal zeros add nothing."""
+    return torch.special.entr(pattern).sum(dim=-1)
+
+
+def normalised(entropy: Float[Tensor, "batch position *rest"]) -> Float[Tensor, "batch position *rest"]:
+    """Entropy / ln s, in [0, 1], where s = position + 1 tokens are seen; at s = 1, where both are 0, it is defined as 0."""
+    length = torch.arange(1, entropy.shape[1] + 1, device=entropy.device, dtype=entropy.dtype)
+    most = torch.where(length > 1, length.log(), 1).reshape(-1, *[1] * (entropy.ndim - 2))
+    return entropy / most
+
+
+def effective_tokens(entropy: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """exp(entropy): how many tokens a uniform row of that entropy attends to, in [1, s]."""
+    return entropy.exp()
+
+
+def logits_and_entropy(
+    model: HookedTransformer, tokens: Int64[Tensor, "batch position"]
+) -> tuple[Float[Tensor, "batch position vocab"], Float[Tensor, "batch position layer head"]]:
+    """Logits, and the entropy in nats of every attention row, from one forward pass.
+
+    Row (position, layer, head) is the attention of a query that sees `position + 1` tokens. Patterns are reduced inside the
+    hook and dropped. The hooks are removed whatever happens, and no others. Raises ValueError for a model in training mode.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode; analysis wants eval mode: call model.eval() first")
+    layers: list[Float[Tensor, "batch head query"]] = []
+    hooks = [(f"blocks.{layer}.attn.hook_pattern", _append_entropy_to(layers)) for layer in range(model.cfg.n_layers)]
+    with torch.no_grad(), model.hooks(fwd_hooks=hooks):
+        logits = model(tokens)
+    return logits, rearrange(layers, "layer batch head position -> batch position layer head")
+
+
+def _append_entropy_to(layers: list[Tensor]):
+    def read(pattern: Float[Tensor, "batch head query key"], hook: object) -> None:
+        layers.append(row_entropy(pattern))
+
+    return read

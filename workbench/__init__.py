@@ -1,0 +1,1 @@
+"""What a user does: train, evaluate, compare, ablate, draw."""

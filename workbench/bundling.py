@@ -1,0 +1,38 @@
+"""Makes a small copy of a run to share or to bundle: weights in bfloat16, no trainer state."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from models.checkpoint import run_checkpoints, read_card, read_weights, save_checkpoint
+from models.durable import write_file
+from workbench.run import RUN_FILE, RunError
+
+
+def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """Copies a run's checkpoints to a new run folder of the same layout that can be read and compared, but not trained on.
+
+    Args:
+        run: a run made by `workbench train`.
+        out: the folder to make.
+        steps: which checkpoints; all of them when None.
+        dtype: what weights are rounded to; bfloat16 keeps 8 significant bits.
+
+    Raises:
+        RunError: the run has no checkpoint, or not one of the steps asked for.
+        FileExistsError: a checkpoint is in `out` already.
+    """
+    found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
+    absent = sorted(set(steps or ()) - found.keys())
+    if not found or absent:
+        raise RunError(f"{run} has checkpoints of steps {sorted(map(str, found))}, not of {absent or 'any'}; ask for those it has")
+    for step, folder in found.items():
+        if steps is None or step in steps:
+            card = read_card(folder)
+            weights = {
+                name: {key: tensor.to(dtype) for key, tensor in read_weights(folder, name, card).items()} for name in card.weights
+            }
+            save_checkpoint(out / "checkpoints" / folder.name, card.model_copy(update={"sha256": {}}), weights)
+    write_file(out / RUN_FILE, (run / RUN_FILE).read_bytes())
+    return out

@@ -1,0 +1,59 @@
+"""The `workbench` command: one subcommand a file under `workbench/commands/`, and how errors end.
+
+Exit codes: 0 done, 1 failed, 2 bad usage. Heavy imports stay inside the commands, so that `--help` answers at once.
+"""
+
+import logging
+import sys
+import traceback
+
+import typer
+
+from workbench.commands import bundle, compare, demo, evaluate, figures, import_, lab, train, zoo
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="How transformers represent the set of legal next tokens, and why that breaks at lengths they were not trained on.",
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("figures")(figures.figures)
+app.command("import")(import_.import_)
+app.command("bundle")(bundle.bundle)
+app.command("zoo")(zoo.zoo)
+app.command("lab")(lab.lab)
+
+EXPECTED_ERRORS = (ValueError, RuntimeError, OSError, FloatingPointError, ImportError)
+
+
+@app.callback()
+def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line of this process and exits."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code; errors are one sentence on standard error, unless `--debug`."""
+    debug = "--debug" in arguments
+    arguments = ["--debug", *(word for word in arguments if word != "--debug")] if debug else arguments
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app(arguments, prog_name="workbench")  # typer itself prints usage errors, and exits with 2
+    except SystemExit as end:
+        return int(end.code or 0)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        elif isinstance(error, EXPECTED_ERRORS):
+            sys.stderr.write(f"workbench: {error}\n")
+        else:
+            sys.stderr.write(f"workbench: unexpected {type(error).__name__}: {error}; run again with --debug and report it\n")
+        return 1

@@ -1,0 +1,22 @@
+"""`workbench compare`: any mix of runs and checkpoints over length, on the same sequences."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.commands.options import EvaluationSeed, Lengths, Sequences, parse_lengths
+
+
+def compare(
+    paths: Annotated[list[str], typer.Argument(help="Runs, checkpoints, folders of them, or bundled names.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table, figures and report.")] = Path("comparison"),
+    sequences: Sequences = 2000,
+    lengths: Lengths = None,
+    seed: EvaluationSeed = 0,
+) -> None:
+    """Compare checkpoints at every length: a tidy table, figures and a report."""
+    wanted = parse_lengths(lengths)
+    from workbench.report import write_comparison
+
+    typer.echo(write_comparison(paths, out, sequences=sequences, lengths=wanted, seed=seed, progress=True))

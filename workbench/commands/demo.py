@@ -1,0 +1,13 @@
+"""`workbench demo`: the main job on the bundled checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(out: Annotated[Path, typer.Option(help="Folder for tables, figures and the report.")] = Path("demo")) -> None:
+    """Compare dropout and EMA checkpoints over length on the bundled models: tables, figures, a report."""
+    from workbench.demo import demo as run_demo
+
+    typer.echo(run_demo(out))

@@ -1,0 +1,28 @@
+"""`workbench evaluate`: every metric of one checkpoint at every length."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from models.config import WeightsName
+from workbench.commands.options import Checkpoint, EvaluationSeed, JsonFile, Lengths, Sequences, parse_lengths
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    sequences: Sequences = 2000,
+    weights: Annotated[WeightsName, typer.Option(help="Which weights.")] = "raw",
+    lengths: Lengths = None,
+    seed: EvaluationSeed = 0,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure one checkpoint at every length, with 95 % intervals over sequences."""
+    wanted = parse_lengths(lengths)
+    from models.durable import write_file
+    from workbench.evaluation import as_json, evaluate_checkpoint, summary
+
+    frame = evaluate_checkpoint(checkpoint, weights=weights, sequences=sequences, seed=seed, lengths=wanted, progress=True)
+    typer.echo(summary(frame))
+    if json_file is not None:
+        write_file(json_file, json.dumps(as_json(frame), indent=1).encode())

@@ -1,0 +1,50 @@
+"""`workbench train`: one run, which goes on by itself if its folder exists."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.config import TaskName
+from workbench.cli_options import training_config, with_config_options
+
+
+@with_config_options
+def train(
+    task: Annotated[TaskName, typer.Argument(help="What to learn.")],
+    out: Annotated[Path, typer.Option(help="The run folder; a run that was stopped goes on by itself.")],
+    options: Mapping[str, Any],
+) -> None:
+    """Train one model, keeping raw, EMA and BEMA weights; the same command goes on with a stopped run."""
+    config = training_config(task, options)
+    from workbench.training import train as train_run
+
+    with stop_on_signals() as stop:
+        run = train_run(config, out, stop=stop, progress=True)
+    if stop.is_set():
+        typer.echo(f"stopped; the same command goes on with {run}")
+        raise typer.Exit(1)
+    typer.echo(f"trained {run}; next: workbench compare {run}")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, ask_to_stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

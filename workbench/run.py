@@ -1,0 +1,136 @@
+"""A run on disk: `run.json`, `metrics.jsonl`, `checkpoints/`, and the lock that keeps a second writer out."""
+
+import fcntl
+import json
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from models.checkpoint import run_checkpoints
+from models.config import Config
+from models.durable import remove_leftovers, write_file
+from workbench.training_config import TrainingConfig, changed_fields
+
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
+LOCK_FILE = "run.lock"
+
+
+class RunError(ValueError):
+    """A run that cannot be started or gone on with; the message is one sentence with the remedy."""
+
+
+class RunRecord(Config):
+    """What `run.json` holds."""
+
+    config: TrainingConfig
+    """the training configuration"""
+    command: str
+    """the command that makes this run again"""
+    versions: dict[str, str]
+    """package versions and machine kind at the start"""
+
+
+def package_versions() -> dict[str, str]:
+    """Versions that a result depends on: python, torch, numpy, this workbench, and the kind of machine."""
+    packages = {"torch": version("torch"), "numpy": version("numpy")}
+    return {"python": platform.python_version(), **packages, "machine": f"{platform.system()} {platform.machine()}"}
+
+
+class Run:
+    """One run folder, held for writing. Make it with `open_run`."""
+
+    def __init__(self, folder: Path, record: RunRecord):
+        self.folder = folder
+        self.record = record
+
+    def checkpoint_folder(self, step: int) -> Path:
+        """Where the checkpoint of a step lies."""
+        return self.folder / "checkpoints" / f"step_{step:08d}"
+
+    def append_metrics(self, row: dict[str, float | int]) -> None:
+        """Adds one line to `metrics.jsonl`."""
+        with (self.folder / METRICS_FILE).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drops the lines beyond the step that a resume starts from, also one that was cut off while written."""
+        path = self.folder / METRICS_FILE
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except json.JSONDecodeError:
+                continue
+        write_file(path, "".join(line + "\n" for line in kept).encode())
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record of a run. Raises RunError where `run.json` is missing or not valid."""
+    path = folder / RUN_FILE
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}; give a folder made by workbench train") from error
+    except ValidationError as error:
+        raise RunError(f"{path} is no valid run record ({error.errors()[0]['msg']}); restore it or start a new run") from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's `metrics.jsonl`, in order."""
+    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+
+
+@contextmanager
+def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
+    """Holds a run folder for writing: a new one, or one of an equal configuration to go on with.
+
+    Raises RunError where the folder holds something else, a run of another configuration (the fields are named), or is held by
+    another process (which is named).
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give a folder for the run")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK_FILE).exists() and not (folder / RUN_FILE).exists():
+        raise RunError(f"{folder} holds files that are no run of ours; give an empty or new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        remove_leftovers(folder)
+        remove_leftovers(folder / "checkpoints")
+        if (folder / RUN_FILE).exists():
+            changes = changed_fields(read_run(folder).config, record.config)
+            if changes:
+                raise RunError(
+                    f"{folder} is a run of another configuration ({'; '.join(changes)}); "
+                    "give the same options to go on with it, or another folder"
+                )
+        write_file(folder / RUN_FILE, (record.model_dump_json(indent=1) + "\n").encode())
+        yield Run(folder, record)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / LOCK_FILE).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends, however it ends
+        except BlockingIOError:
+            lock.seek(0)
+            raise RunError(f"{folder} is being written by {lock.read().strip() or 'another process'}; wait for it or stop it") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        yield
+
+
+def last_resumable(folder: Path) -> Path | None:
+    """The newest checkpoint of a run that holds a trainer state, or None."""
+    resumable = [step for step in run_checkpoints(folder) if (step / "trainer.json").is_file()]
+    return resumable[-1] if resumable else None

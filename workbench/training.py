@@ -1,0 +1,146 @@
+"""The one training loop: makes a run folder from a `TrainingConfig`, or goes on with one."""
+
+import shlex
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from models.checkpoint import Card, read_trainer, read_weights, save_checkpoint
+from workbench.cli_options import command_options
+from workbench.metrics import position_metrics
+from workbench.run import Run, RunRecord, last_resumable, open_run, package_versions
+from workbench.trainer import Trainer, step_batches
+from workbench.training_config import TrainingConfig
+
+LOGGED_SEQUENCES = 64
+"""How many sequences of the present batch the logged illegal mass is measured on."""
+
+Row = dict[str, float | int]
+
+
+def train(
+    config: TrainingConfig,
+    out: Path,
+    *,
+    stop: threading.Event | None = None,
+    on_log: Callable[[Trainer, Row], None] | None = None,
+    progress: bool = False,
+) -> Path:
+    """Trains one model to `config.steps`, from where the run `out` was left if it exists; returns the run folder.
+
+    Checkpoints hold raw, ema and bema. The same configuration gives the same bits on the same machine and thread count, however
+    often it was interrupted.
+
+    Args:
+        config: the run; a field that differs from an existing run's is an error, but for `steps` and when to save and log.
+        out: the run folder.
+        stop: set it from another thread or a signal handler to save a checkpoint and return after the present step.
+        on_log: called at every logged step with the trainer and the line written to `metrics.jsonl`.
+        progress: show a bar with loss, illegal mass, tokens a second and time left.
+
+    Raises:
+        RunError: `out` cannot be used for this run.
+        FloatingPointError: the loss is no longer finite; what was saved before stays.
+    """
+    stop = stop or threading.Event()
+    trainer = Trainer(config)
+    with open_run(out, RunRecord(config=config, command=command_line(config, out), versions=package_versions())) as run:
+        _resume(trainer, run)
+        bar = tqdm(total=config.steps, initial=trainer.step, unit="step", disable=not progress, desc=out.name)
+        if trainer.step == 0 and config.saves(0):
+            _save(trainer, run)
+        batches = step_batches(config, trainer.task, trainer.step + 1)
+        clock = _Clock()
+        while trainer.step < config.steps and not stop.is_set():
+            batch = next(batches)
+            loss = trainer.take_step(batch)
+            clock.tokens += batch[:, 1:].numel()
+            if trainer.step % config.log_every == 0 or trainer.step == config.steps:
+                row = _log_row(trainer, batch, float(loss), clock)
+                run.append_metrics(row)
+                bar.update(trainer.step - bar.n)
+                bar.set_postfix(loss=f"{row['loss']:.4f}", illegal_mass=f"{row['illegal_mass']:.2e}", tok_s=f"{row['tokens_per_s']:.3g}")
+                if on_log is not None:
+                    on_log(trainer, row)
+            if config.saves(trainer.step):
+                _save(trainer, run)
+        if not run.checkpoint_folder(trainer.step).exists():
+            _save(trainer, run)  # stopped between two saves
+        bar.close()
+    return out
+
+
+class _Clock:
+    """Tokens since the last logged step, and how fast."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.since = time.perf_counter()
+
+    def rate(self) -> float:
+        """Tokens a second since the last call."""
+        now = time.perf_counter()
+        rate = self.tokens / max(now - self.since, 1e-9)
+        self.tokens, self.since = 0, now
+        return rate
+
+
+@torch.no_grad()
+def _log_row(trainer: Trainer, batch: torch.Tensor, loss: float, clock: _Clock) -> Row:
+    if not loss < float("inf"):
+        raise FloatingPointError(
+            f"the loss is {loss} at step {trainer.step}; start a new run with a lower learning rate "
+            f"(it was {trainer.learning_rate(trainer.step):g})"
+        )
+    rate = clock.rate()
+    inputs = batch[:LOGGED_SEQUENCES, :-1]
+    trainer.model.eval()
+    legal = trainer.task.legal(inputs.cpu()).to(inputs.device)
+    metrics = position_metrics(trainer.model(inputs), legal)
+    clock.since = time.perf_counter()  # what logging took is not the training's
+    return {
+        "step": trainer.step,
+        "loss": loss,
+        "illegal_mass": float(metrics["illegal_mass"].nanmean()),
+        "learning_rate": trainer.learning_rate(trainer.step),
+        "tokens_per_s": rate,
+    }
+
+
+def _resume(trainer: Trainer, run: Run) -> None:
+    checkpoint = last_resumable(run.folder)
+    if checkpoint is not None:
+        trainer.restore(read_weights(checkpoint, "raw"), read_trainer(checkpoint))
+    run.forget_metrics_after(trainer.step)
+
+
+def _save(trainer: Trainer, run: Run) -> None:
+    config = trainer.config
+    card = Card(
+        name=run.folder.name,
+        model=config.model,
+        task=config.task,
+        train_length=config.train_length,
+        seed=config.seed,
+        step=trainer.step,
+        sequences_seen=trainer.step * config.batch,
+        averaging=config.averaging,
+        dropout_kernel=trainer.dropout_kernel,
+        command=run.record.command,
+        versions={**run.record.versions, "device": device_name(config.device)},
+    )
+    save_checkpoint(run.checkpoint_folder(trainer.step), card, trainer.weights(), trainer.state())
+
+
+def device_name(device: str) -> str:
+    """What the numbers were made on: `cpu, 2 threads` or the GPU's name."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def command_line(config: TrainingConfig, out: Path) -> str:
+    """The `workbench train` command that makes a run of this configuration."""
+    return shlex.join(["workbench", "train", config.task.name, "--out", out.name, *command_options(config)])
