@@ -5,7 +5,8 @@ It is not for analysis: `models/hooked.py` wraps it as a HookedTransformer. Para
 """
 
 import math
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +19,11 @@ from models.config import ModelConfig
 DropoutSite = Literal["embedding", "attention", "residual"]
 
 
-class DropoutMasks(Protocol):
-    """Gives explicit dropout masks, so that a step is a pure function of (seed, step) or of masks a test recorded."""
+DropoutMasks = Callable[[DropoutSite, float, torch.Size, Tensor], Tensor]
+"""(site, rate, shape, like) -> an explicit mask of that shape: 0 where dropped (probability `rate`), 1 / (1 - rate) where kept.
 
-    def __call__(self, site: DropoutSite, rate: float, shape: torch.Size, like: Tensor) -> Float[Tensor, "*shape"]:
-        """A mask of the given shape: 0 where dropped (probability `rate`), 1 / (1 - rate) where kept."""
-        ...
+With one, a training step is a pure function of (seed, step), or of the masks that a test recorded.
+"""
 
 
 class GeneratorMasks:
@@ -166,9 +166,9 @@ class Unembed(nn.Module):
 class Transformer(nn.Module):
     """The model of a `ModelConfig`: tokens to logits, causal.
 
-    Weights start from a normal distribution of standard deviation 0.02 (embeddings: 1/sqrt(width) in the attention-only,
-    un-normalised model, whose logits are products of three of them and would otherwise start vanishingly small), output
-    projections divided by sqrt(2 layers) (GPT-2), biases at 0; a pure function of `seed`.
+    Matrices start normal with standard deviation 0.02, or 1/sqrt(width) without norms (logits are then products of up to four
+    of them and would start vanishingly small); output projections divided by sqrt(2 layers), as in GPT-2; biases at 0. The
+    initial weights are a pure function of `seed`.
     """
 
     def __init__(self, config: ModelConfig, seed: int = 0):

@@ -20,6 +20,7 @@ import pandas as pd
 from models.hooked import HookedTransformer
 from probes.logit_tables import LogitTables, logit_tables
 from probes.minimal_model import float64_copy, logits_at_all_positions
+from probes.present_tokens import margin, present_mask, token_pairs
 from probes.worst_set import worst_sets
 
 Verdict = Literal["certified", "fails", "undecided"]
@@ -98,17 +99,18 @@ def certify(model: HookedTransformer) -> Certificate:
     arrays = (tables.bias, tables.displacement, tables.attention_logits)
     gaps, triples, members = worst_sets(*(np.ascontiguousarray(array) for array in arrays), longest)
     undecided = UNDECIDED * _largest_logit(tables)
-    inputs = [_sequence(members[length], triples[length, 0]) for length in range(1, longest + 1)]
-    exact = float64_copy(model)
-    for tokens, gap in zip(inputs, gaps[1:], strict=True):
+    last, present, absent = triples[1:].T.tolist()
+    inputs = [_sequence(members[length], last[length - 1]) for length in range(1, longest + 1)]
+    exact, worst_gap = float64_copy(model), gaps[1:].tolist()
+    for tokens, gap in zip(inputs, worst_gap, strict=True):
         _verify(exact, tokens, gap, undecided)
     return Certificate(
         lengths=range(1, longest + 1),
-        verdict=[_verdict(gap, undecided) for gap in gaps[1:]],
-        worst_gap=[float(gap) for gap in gaps[1:]],
+        verdict=[_verdict(gap, undecided) for gap in worst_gap],
+        worst_gap=worst_gap,
         worst_input=inputs,
-        present=[int(token) for token in triples[1:, 1]],
-        absent=[int(token) for token in triples[1:, 2]],
+        present=present,
+        absent=absent,
     )
 
 
@@ -119,23 +121,21 @@ def _verdict(gap: float, undecided: float) -> Verdict:
 
 
 def _sequence(members: np.ndarray, last: int) -> list[int]:
-    context = np.flatnonzero(members)
-    return [int(token) for token in context if token != last] + [int(last)]
+    return [token for token in np.flatnonzero(members).tolist() if token != last] + [last]
 
 
 def _largest_logit(tables: LogitTables) -> float:
     """Over all inputs of one and two tokens: logits that the model really gives, so not inflated by the gauge of B and D."""
-    token = np.arange(tables.vocab)
-    pairs = np.stack(np.meshgrid(token, token, indexing="ij"), axis=-1).reshape(-1, 2)
-    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    return max(float(np.abs(tables.last_logits(inputs)).max()) for inputs in (token[:, None], pairs))
+    inputs = (np.arange(tables.vocab)[:, None], token_pairs(tables.vocab))
+    return max(float(np.abs(tables.last_logits(tokens)).max()) for tokens in inputs)
 
 
 def _verify(exact: HookedTransformer, tokens: list[int], gap: float, tolerance: float) -> None:
-    logits = logits_at_all_positions(exact, np.array([tokens]))[0, -1]
-    margin = np.delete(logits, tokens).min() - logits[tokens].max()
-    if not abs(margin - gap) <= tolerance:
+    sequence = np.array([tokens])
+    logits = logits_at_all_positions(exact, sequence)[:, -1]
+    shown = float(margin(logits, present_mask(sequence, logits.shape[1]))[0])
+    if not abs(shown - gap) <= tolerance:
         raise ArithmeticError(
-            f"on {tokens} the model's margin in float64 is {margin:.6g}, where the certificate's search says {gap:.6g} (tolerance "
-            f"{tolerance:.3g}); the weights are too large for float64, so rescale them"
+            f"on {tokens} the model's margin in float64 is {shown:.6g}, where the certificate's search expects {gap:.6g} "
+            f"within {tolerance:.3g}; the weights are too large for float64, so rescale them"
         )

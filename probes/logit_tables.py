@@ -97,8 +97,8 @@ def head_tables(model: HookedTransformer) -> HeadTables:
 def logit_tables(model: HookedTransformer) -> LogitTables:
     """Reads the tables of a minimal model: one layer, one head, attention only, no positions, no norm; float64.
 
-    Limits: `closed_form(v, v - 1)` has B = -gap I, D = -gap (v - 1) I up to constants, and A = 0. Raises ValueError, naming what
-    was found, for any other model.
+    Limits: `closed_form(v, v - 1)` has B = -gap I, D = -gap (v - 1) I up to constants, and A = 0. Raises ValueError, naming
+    what was found, for any other model.
     """
     require_minimal(model)
     tables = head_tables(model)

@@ -61,8 +61,8 @@ def require_minimal(model: HookedTransformer, one_head: bool = True) -> None:
 def _require(fits: bool, found: str, expected: str) -> None:
     if not fits:
         raise ValueError(
-            f"the model has {found}, and this probe is exact only for {expected}; use a set-complement model with one layer, one "
-            "head, no MLP, no positions and no norm"
+            f"the model has {found}, and this probe is exact only for {expected}; use a set-complement model with one layer, "
+            "one head, no MLP, no positions and no norm"
         )
 
 

@@ -6,10 +6,10 @@ numba's on-disk cache looks at the file of a kernel alone.
 Take the last token x, a present token i and an absent token j. On a set S of present tokens the gap between their logits is a
 weighted mean, sum_k w_k c_k / sum_k w_k with w_k = exp(A[x, k]) and c_k = B[x, j] - B[x, i] + D[k, j] - D[k, i], and it is
 below g exactly where sum_k w_k (c_k - g) < 0. That sum is smallest on the tokens x and i, which are in every S, and the
-smallest terms among those that are free (all but x, i and j): sorting the terms gives the worst set of every size. Dinkelbach's
-iteration (1967) replaces g by the gap of that set until no set is below it. Here g is the worst gap found so far for the length,
-over all (x, i, j), so that most triples cost one look; and as it changes little from one length to the next, the sorted
-terms of one length are nearly sorted for the next.
+smallest terms among those that are free (all but x, i and j): sorting the terms gives the worst set of every size.
+Dinkelbach's iteration (1967) replaces g by the gap of that set until no set is below it. Here g is the worst gap found so far
+for the length, over all (x, i, j), so that most triples cost one look; and as it changes little from one length to the next,
+the sorted terms of one length are nearly sorted for the next.
 """
 
 from typing import no_type_check
@@ -17,9 +17,11 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-# Weights are taken relative to a ceiling, and only sets whose largest weight is within exp(-SPAN) of it are sought under that
-# ceiling; lower ones have their turn under the next. Totals below exp(-2 SPAN) are left to it too, so nothing here underflows.
-SPAN = 300.0
+# Attention logits can lie so far apart that heavy tokens drown the sums of sets without them, at e^36 in the rounding of float64
+# and at e^745 altogether. So weights are taken relative to a ceiling that no token of the set is above, and only sets whose
+# heaviest token is within e^SPAN of it are found for certain; the others have their turn under the next ceiling.
+SPAN = 8.0
+TINY = 1e-250
 
 
 @njit(cache=True)
@@ -62,7 +64,7 @@ def _improve(last, present, absent, weight, cost, order, free, terms, gaps, trip
                 token = order[position]
                 pushed += terms[token]
                 total += weight[token]
-            if not (pushed < 0 and total >= np.exp(-2 * SPAN)):
+            if not (pushed < 0 and total >= TINY):
                 break
             lower = gap + pushed / total
             if not lower < gap:
@@ -100,7 +102,7 @@ def worst_sets(bias, displacement, attention_logits, longest):
                 if scores[present] > ceiling:
                     continue
                 for absent in range(vocab):
-                    if absent == last or absent == present:
+                    if absent in (last, present):
                         continue
                     cost = bias[last, absent] - bias[last, present] + (pushes[absent] - pushes[present])
                     free = 0

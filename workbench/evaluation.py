@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from models.checkpoint import Card
-from models.config import ModelConfig, WeightsName
+from models.config import AveragingConfig, ModelConfig, WeightsName
 from models.hooked import HookedTransformer, load
 from models.task import Task
 from models.tasks import make_task
@@ -32,14 +32,13 @@ from workbench.intervals import (
     poisson_weights,
 )
 from workbench.metrics import METRICS, dispersion_metrics, position_metrics
+from workbench.table import ROW, with_labels
 
 SEQUENCES = 2000
-BATCH = 250
+BATCH = 128
 TRAINING_SEEDS = 1 << 32
 MEANS = tuple(name for name, metric in METRICS.items() if not metric.rate)
 RATES = tuple(name for name, metric in METRICS.items() if metric.rate)
-ROW = ("length", "metric", "value", "ci_low", "ci_high", "sequences")
-COLUMNS = ("checkpoint", "task", "vocab", "shape", "train_length", "dropout", "weights", "seed", "step", *ROW)
 
 
 def evaluation_stream(seed: int) -> int:
@@ -78,7 +77,7 @@ def evaluate(
         progress: show a progress bar.
 
     Returns:
-        One row a length and metric, with columns `COLUMNS`. `sequences` counts those with a legal next token at that length;
+        One row a length and metric, with columns `table.COLUMNS`. `sequences` counts those with a legal next token there;
         others are left out, and where there are none the value is NaN. Intervals: exact binomial for rates, Poisson bootstrap
         for means (NaN for fewer than two sequences).
 
@@ -93,8 +92,9 @@ def evaluate(
         if card is None:
             raise ValueError("the model has no card to tell its task; pass task=make_task(TaskConfig(...))")
         task = make_task(card.task)
+    chosen = _chosen(possible_lengths(task, model.cfg.d_vocab_out, model.cfg.n_ctx), lengths)
     with tqdm(total=sequences, unit=" sequences", disable=not progress) as bar:
-        summaries, _ = evaluate_together([model], task, [], sequences, seed, lengths, batch, bar)
+        summaries, _ = evaluate_together([model], [chosen], task, [], sequences, seed, batch, bar)
     return with_labels(summaries[0].rows(), labels(model, task))
 
 
@@ -176,22 +176,22 @@ class Difference:
 
 def evaluate_together(
     models: Sequence[HookedTransformer],
+    lengths: Sequence[Sequence[int]],
     task: Task,
     pairs: Sequence[tuple[int, int]],
     sequences: int,
     seed: int,
-    lengths: Sequence[int] | None,
     batch: int,
     bar: tqdm,
 ) -> tuple[list[Summary], list[Difference]]:
     """Evaluates models on the same sequences, batch by batch, and the differences models[i] - models[j] of `pairs` (i, j).
 
-    Memory: the models, and a table of bootstrap sums for each. `bar` advances by one for every sequence and model. The two
-    models of a pair must have the same lengths.
+    Memory: the models, and a table of bootstrap sums for each. `lengths` are increasing, one list for each model and the same
+    for the two of a pair. `bar` advances by one for every sequence and model.
     """
-    check_count("sequences", sequences)
-    check_count("batch", batch)
-    summaries = [Summary.empty(lengths_of(model, task, lengths)) for model in models]
+    _check_count("sequences", sequences)
+    _check_count("batch", batch)
+    summaries = [Summary.empty(chosen) for chosen in lengths]
     differences = [
         Difference(summaries[i], summaries[j], DiscordantPairs(len(RATES), len(summaries[i].lengths))) for i, j in pairs
     ]
@@ -238,28 +238,31 @@ def _table(metrics: Sequence[str], lengths: Sequence[int], **columns: Float[np.n
     return frame.reindex(list(METRICS), level="metric").reset_index()
 
 
-def check_count(name: str, value: int) -> None:
-    """Raises ValueError for a count below 1."""
+def _check_count(name: str, value: int) -> None:
     if value < 1:
         raise ValueError(f"{name} is {value}, expected at least 1")
 
 
-def lengths_of(model: HookedTransformer, task: Task, lengths: Sequence[int] | None) -> tuple[int, ...]:
-    """The lengths to evaluate, increasing: those asked for, or all that task and model allow.
+def possible_lengths(task: Task, vocab: int, context: int) -> range:
+    """The lengths at which a model of that vocabulary and context can be evaluated on a task: 1 to the smaller limit.
 
-    Raises ValueError for a length that is out of range, and for a model of another vocabulary than the task's.
+    Raises ValueError for a model of another vocabulary than the task's.
     """
-    vocab, context = model.cfg.d_vocab_out, model.cfg.n_ctx
     if vocab != task.vocab:
-        raise ValueError(f"the model predicts {vocab} tokens, task {task.name} has {task.vocab}; use the task it was trained on")
-    limit = min(task.longest, context)
+        raise ValueError(
+            f"the model predicts {vocab} tokens, task {task.name} has {task.vocab}; use the task it was trained on"
+        )
+    return range(1, min(task.longest, context) + 1)
+
+
+def _chosen(possible: range, lengths: Sequence[int] | None) -> tuple[int, ...]:
     if lengths is None:
-        return tuple(range(1, limit + 1))
-    wrong = [length for length in lengths if not 1 <= length <= limit]
+        return tuple(possible)
+    wrong = [length for length in lengths if length not in possible]
     if wrong or not lengths:
         raise ValueError(
-            f"length {wrong[0] if wrong else 'list is empty'}: expected lengths in 1 .. {limit} "
-            f"(task {task.name}: {task.longest}, the model's context: {context}); leave out the others"
+            f"length {wrong[0] if wrong else 'list is empty'}: expected lengths in 1 .. {possible[-1]}, "
+            "which is what the task and the model's context allow; leave out the others"
         )
     return tuple(sorted(set(lengths)))
 
@@ -267,6 +270,7 @@ def lengths_of(model: HookedTransformer, task: Task, lengths: Sequence[int] | No
 def labels(model: HookedTransformer, task: Task) -> dict[str, object]:
     """What tables say of a model beside its numbers; None for what is unknown of a model without a card."""
     card: Card | None = getattr(model, "card", None)
+    weights: WeightsName = getattr(model, "weights", "raw")
     return {
         "checkpoint": card.name if card else "model",
         "task": task.name,
@@ -274,7 +278,8 @@ def labels(model: HookedTransformer, task: Task) -> dict[str, object]:
         "shape": shape_label(card.model) if card else None,
         "train_length": card.train_length if card else None,
         "dropout": card.model.dropout.label if card else None,
-        "weights": getattr(model, "weights", "raw"),
+        "weights": weights,
+        "averaging": averaging_label(card.averaging) if card and card.averaging and weights != "raw" else None,
         "seed": card.seed if card else None,
         "step": card.step if card else None,
     }
@@ -299,10 +304,8 @@ def shape_label(config: ModelConfig) -> str:
     )
 
 
-def with_labels(rows: pd.DataFrame, named: dict[str, object]) -> pd.DataFrame:
-    """Rows with label columns put in front, in the order and with the types of `COLUMNS`."""
-    frame = rows.assign(**named)
-    whole = {name: "Int64" for name in ("train_length", "seed", "step")}  # pandas' Int64 can be missing
-    text = {name: "string" for name in ("checkpoint", "task", "shape", "dropout", "weights", "metric")}
-    rest = [name for name in frame.columns if name not in COLUMNS]
-    return frame.astype(whole | text)[[*COLUMNS, *rest]]
+def averaging_label(config: AveragingConfig) -> str:
+    """How tables name the averaging of ema and bema: `constant 0.999, eta 0.2` or `power 0.5, eta 0.2`; lag where not 10."""
+    strength = config.decay if config.schedule == "constant" else config.kappa
+    lag = "" if config.lag == 10 else f", lag {config.lag:g}"
+    return f"{config.schedule} {strength:g}, eta {config.eta:g}{lag}"

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from models.checkpoint import run_checkpoints
 from models.config import Config
 from models.durable import remove_leftovers, write_file
 from workbench.training_config import TrainingConfig, changed_fields
@@ -128,9 +127,3 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
         yield
-
-
-def last_resumable(folder: Path) -> Path | None:
-    """The newest checkpoint of a run that holds a trainer state, or None."""
-    resumable = [step for step in run_checkpoints(folder) if (step / "trainer.json").is_file()]
-    return resumable[-1] if resumable else None

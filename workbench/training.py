@@ -3,16 +3,17 @@
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from models.checkpoint import Card, read_trainer, read_weights, save_checkpoint
+from models.checkpoint import Card, read_trainer, read_weights, run_checkpoints, save_checkpoint
 from workbench.cli_options import command_options
 from workbench.metrics import position_metrics
-from workbench.run import Run, RunRecord, last_resumable, open_run, package_versions
+from workbench.run import Run, RunRecord, open_run, package_versions
 from workbench.trainer import Trainer, step_batches
 from workbench.training_config import TrainingConfig
 
@@ -47,8 +48,11 @@ def train(
         FloatingPointError: the loss is no longer finite; what was saved before stays.
     """
     stop = stop or threading.Event()
-    trainer = Trainer(config)
-    with open_run(out, RunRecord(config=config, command=command_line(config, out), versions=package_versions())) as run:
+    with (
+        _threads(config.threads),
+        open_run(out, RunRecord(config=config, command=command_line(config, out), versions=package_versions())) as run,
+    ):
+        trainer = Trainer(config)
         _resume(trainer, run)
         bar = tqdm(total=config.steps, initial=trainer.step, unit="step", disable=not progress, desc=out.name)
         if trainer.step == 0 and config.saves(0):
@@ -72,6 +76,16 @@ def train(
             _save(trainer, run)  # stopped between two saves
         bar.close()
     return out
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Clock:
@@ -112,9 +126,9 @@ def _log_row(trainer: Trainer, batch: torch.Tensor, loss: float, clock: _Clock) 
 
 
 def _resume(trainer: Trainer, run: Run) -> None:
-    checkpoint = last_resumable(run.folder)
-    if checkpoint is not None:
-        trainer.restore(read_weights(checkpoint, "raw"), read_trainer(checkpoint))
+    checkpoints = run_checkpoints(run.folder)
+    if checkpoints:
+        trainer.restore(read_weights(checkpoints[-1], "raw"), read_trainer(checkpoints[-1]))
     run.forget_metrics_after(trainer.step)
 
 
@@ -131,14 +145,13 @@ def _save(trainer: Trainer, run: Run) -> None:
         averaging=config.averaging,
         dropout_kernel=trainer.dropout_kernel,
         command=run.record.command,
-        versions={**run.record.versions, "device": device_name(config.device)},
+        versions={**run.record.versions, "device": _device_name(config)},
     )
     save_checkpoint(run.checkpoint_folder(trainer.step), card, trainer.weights(), trainer.state())
 
 
-def device_name(device: str) -> str:
-    """What the numbers were made on: `cpu, 2 threads` or the GPU's name."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+def _device_name(config: TrainingConfig) -> str:
+    return torch.cuda.get_device_name() if config.device == "cuda" else f"cpu, {config.threads} threads"
 
 
 def command_line(config: TrainingConfig, out: Path) -> str:

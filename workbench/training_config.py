@@ -56,6 +56,8 @@ class TrainingConfig(Config):
     """bfloat16: autocast forward and backward passes; weights and averages stay float32"""
     device: Literal["cpu", "cuda"] = "cpu"
     """where to train"""
+    threads: int = Field(1, ge=1)
+    """CPU threads of torch; part of the configuration, since a run is bit-identical only at the same number"""
 
     @model_validator(mode="after")
     def _fits_task(self) -> "TrainingConfig":

@@ -1,0 +1,1 @@
+"""Othello: rules, random games, labels and files of games, on the CPU and on any torch device."""

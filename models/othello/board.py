@@ -40,6 +40,7 @@ class Board:
     size: int
 
     def __post_init__(self) -> None:
+        """Refuse other sizes."""
         if self.size not in SIZES:
             raise ValueError(f"Board size {self.size!r} is not supported; choose one of {', '.join(map(str, SIZES))}.")
 
@@ -80,22 +81,23 @@ class Board:
         tokens = {square: token for token, square in enumerate(self.square_of_token)}
         return tuple(tokens.get(square, PAD) for square in range(self.squares))
 
-    @cached_property
-    def bit_of_token(self) -> np.ndarray:
-        """uint8[vocab]: the grid bit of each token; index 0, the padding, holds 64."""
-        return np.array([64, *(self.bits[square] for square in self.square_of_token[1:])], np.uint8)
+    @property
+    def centre(self) -> tuple[int, ...]:
+        """The four squares that hold discs from the start, in order."""
+        return tuple(square for square, token in enumerate(self.token_of_square) if token == PAD)
 
     @cached_property
-    def token_of_bit(self) -> np.ndarray:
-        """uint8[64]: the token of each grid bit; bits off the board and the centre hold 0."""
-        tokens = np.zeros(64, np.uint8)
-        tokens[self.bit_of_token[1:]] = np.arange(1, self.vocab)
-        return tokens
+    def move_of_token(self) -> np.ndarray:
+        """uint64[256]: the bitboard of each token's square; 0 for the padding and for numbers that are no token."""
+        moves = np.zeros(256, np.uint64)
+        for token in range(1, self.vocab):
+            moves[token] = 1 << self.bits[self.square_of_token[token]]
+        return moves
 
     def token(self, square: int) -> int:
         """The token of a square 0 .. size**2 - 1; a ValueError for the centre and for squares off the board."""
         if not 0 <= square < self.squares:
-            raise ValueError(f"Square {square} is not on a {self.size}x{self.size} board; expected 0 .. {self.squares - 1}.")
+            raise ValueError(f"Square {square} is not on the {self.size}x{self.size} board; expected 0 .. {self.squares - 1}.")
         token = self.token_of_square[square]
         if token == PAD:
             raise ValueError(f"Square {square} is one of the four of the centre, which hold discs from the start: no move.")
@@ -104,7 +106,7 @@ class Board:
     def square(self, token: int) -> int:
         """The square of a token 1 .. size**2 - 4; a ValueError for padding and for numbers that are no token."""
         if not 1 <= token < self.vocab:
-            raise ValueError(f"Token {token} names no move on a {self.size}x{self.size} board; expected 1 .. {self.moves}.")
+            raise ValueError(f"Token {token} names no move on the {self.size}x{self.size} board; expected 1 .. {self.moves}.")
         return self.square_of_token[token]
 
 

@@ -1,55 +1,99 @@
-"""Why a game cannot be replayed: the first illegal move, in words.
+"""What is wrong with a game: the first illegal move, or the end that is missing, in words.
 
-For: errors that name the game, the move and the reason. Not for: finding legal moves (`games.py`).
+For: errors that name the game, the move and the reason, and reading archives in which some games are bad. Not for: finding
+legal moves (`games.py`).
 """
 
-from models.othello.board import PAD, START_BLACK, START_WHITE
-from models.othello.games import Replay
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from models.othello.board import PAD, START_BLACK, START_WHITE, Board
+from models.othello.games import Replay, replay
 from models.othello.notation import square_text
+
+REMEDY = "correct the game, or skip bad games (skip_bad=True)"
 
 
 class IllegalGame(ValueError):
-    """A game with a move that is illegal, or one that stops early. Attributes: `game` (from 0), `move` (from 1), `reason`."""
+    """A game with an illegal move, or one that stops too early.
 
-    def __init__(self, game: int, move: int, reason: str, noun: str = "game", remedy: str = ""):
-        super().__init__(f"{noun} {game}, move {move}: {reason}" + (f"; {remedy}" if remedy else ""))
+    Attributes: `game`, its name in the message; `move`, the number of the first faulty move, from 1; `reason`.
+    """
+
+    def __init__(self, game: str, move: int, reason: str, remedy: str):
+        """`remedy` ends the message: what the caller can do."""
+        super().__init__(f"{game}, move {move}: {reason}; {remedy}")
         self.game, self.move, self.reason = game, move, reason
 
 
-def fault_of(replay: Replay, game: int) -> tuple[int, str] | None:
-    """The number (from 1) of the first illegal move of one game and the reason; None where every move is legal."""
-    board, played = replay.board, int(replay.played[game])
-    if played == int(replay.lengths[game]):
+@dataclass(frozen=True)
+class SoundGames:
+    """The games of an archive that can be replayed to their end, and what was wrong with the others."""
+
+    tokens: UInt8[Tensor, "game moves"]
+    kept: Int64[Tensor, "game"]
+    """Where in the archive each of these games stands, from 0."""
+    skipped: tuple[IllegalGame, ...]
+
+
+def illegal_move(played: Replay, game: int) -> tuple[int, str] | None:
+    """The number (from 1) of the first illegal move of one game, and the reason; None where every move is legal."""
+    board, before = played.board, int(played.played[game])
+    if before == int(played.lengths[game]):
         return None
-    token = int(replay.tokens[game, played])
+    number, token = before + 1, int(played.tokens[game, before])
     if token == PAD:
-        return played + 1, "padding (token 0) is followed by more moves"
+        return number, "padding (token 0) is followed by more moves"
     if not 0 < token < board.vocab:
-        return played + 1, f"token {token} is no move, expected 1 .. {board.moves}"
-    bit = int(board.bit_of_token[token])
-    move = f"{square_text(board.square(token), board)} (token {token})"
-    if played == 0:
-        occupied, colour = START_BLACK | START_WHITE, "black"
-    else:
-        before = played - 1
-        occupied = int(replay.black[game, before] | replay.white[game, before])
-        colour = "black" if replay.to_move[game, before] == 1 else "white"
-    if occupied >> bit & 1:
-        return played + 1, f"{move} is illegal for {colour}: the square is taken"
-    if played and not _has_moves(replay, game, played):
-        return played + 1, f"{move} comes after the end of the game: neither side has a legal move"
-    return played + 1, f"{move} is illegal for {colour}: it flips no disc"
+        return number, f"token {token} is no move, expected 1 .. {board.moves}"
+    occupied, options, black_moves = START_BLACK | START_WHITE, 1, True
+    if before:
+        occupied = int(played.black[game, before - 1] | played.white[game, before - 1])
+        options, black_moves = int(played.legal[game, before - 1]), int(played.to_move[game, before - 1]) == 1
+    square = board.square(token)
+    move = f"{square_text(square, board)} (token {token})"
+    if not options:
+        return number, f"{move} comes after the end of the game, neither side has a legal move"
+    reason = "the square is taken" if occupied >> board.bits[square] & 1 else "it flips no disc"
+    return number, f"{move} is illegal for {'black' if black_moves else 'white'}, {reason}"
 
 
-def _has_moves(replay: Replay, game: int, played: int) -> bool:
-    return int(replay.legal[game, played - 1]) != 0
-
-
-def refuse_illegal(replay: Replay, noun: str = "game", remedy: str = "") -> None:
-    """Raise `IllegalGame` for the first game with an illegal move, if there is one."""
-    faulty = (replay.played != replay.lengths).nonzero()
+def refuse_illegal(played: Replay, noun: str, remedy: str) -> None:
+    """Raise `IllegalGame` for the first game with an illegal move, if there is one; `noun` is what a game is called."""
+    faulty = (played.played != played.lengths).nonzero()
     if len(faulty):
         game = int(faulty[0])
-        fault = fault_of(replay, game)
+        fault = illegal_move(played, game)
         assert fault is not None
-        raise IllegalGame(game, *fault, noun=noun, remedy=remedy)
+        raise IllegalGame(f"{noun} {game}", *fault, remedy)
+
+
+def sound_games(
+    board: Board,
+    tokens: UInt8[Tensor, "game moves"],
+    unreadable: Mapping[int, tuple[int, str]],
+    name: Callable[[int], str],
+    skip_bad: bool,
+) -> SoundGames:
+    """The games in which every move is legal and after which neither side can move.
+
+    `unreadable` holds the faults already known, as move number (from 1) and reason, by game; `name` says what a game is called.
+    Raises `IllegalGame` for the first faulty game, or collects them if `skip_bad`.
+    """
+    played = replay(board, tokens)
+    lengths = played.lengths
+    options = torch.where(lengths == 0, 1, played.legal.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0])
+    faulty = (played.played != lengths) | (options != 0)
+    faulty[list(unreadable)] = True
+    skipped = []
+    for game in faulty.nonzero()[:, 0].tolist():
+        cut_off = int(lengths[game]) + 1, "the game is cut off, there is a legal move"
+        fault = IllegalGame(name(game), *(unreadable.get(game) or illegal_move(played, game) or cut_off), REMEDY)
+        if not skip_bad:
+            raise fault
+        skipped.append(fault)
+    return SoundGames(tokens[~faulty], (~faulty).nonzero()[:, 0], tuple(skipped))

@@ -1,21 +1,28 @@
 """Uniformly random games, and the replay of given ones.
 
-For: every other part of the workbench that needs Othello games or positions; it picks the backend, the CPU kernels or the
-bitboards on the device. Not for: what is read off a position (`labels.py`), nor files of games (`transcripts.py`, `wthor.py`).
+For: every part of the workbench that needs Othello games or positions; here the backend is chosen. Not for: what is read off a
+position (`labels.py`), nor files of games (`transcripts.py`, `wthor.py`).
+
+The backends give the same bits, so the choice is one of speed alone: the CPU kernels, whose result is copied, for everything
+but large batches on a GPU; there compiled steps of `torch_bitboard.py`, which take seconds to compile, once a process.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Int8, Int64, UInt8
+from jaxtyping import Int8, Int64, Integer, UInt8
 from torch import Tensor
 
-from models.othello import kernels
+from models.othello import kernels, torch_bitboard
 from models.othello.board import PAD, Board
 from models.random_stream import MASK_64, draw_scalar, seed_state
+
+COMPILE_FROM = 1 << 16
+"""Number of games from which a GPU plays them itself."""
 
 Keep = Literal["all", "full"]
 
@@ -30,7 +37,7 @@ class Replay:
     """
 
     board: Board
-    tokens: Int64[Tensor, "game ply"]
+    tokens: Integer[Tensor, "game ply"]
     black: Int64[Tensor, "game ply"]
     white: Int64[Tensor, "game ply"]
     legal: Int64[Tensor, "game ply"]
@@ -42,31 +49,37 @@ class Replay:
     @property
     def lengths(self) -> Int64[Tensor, "game"]:
         """How many moves were given, up to the last that is not padding."""
-        positions = torch.arange(1, self.tokens.shape[1] + 1, device=self.tokens.device)
-        return ((self.tokens != PAD) * positions).amax(dim=1)
+        numbers = torch.arange(1, self.tokens.shape[1] + 1, device=self.tokens.device)
+        return ((self.tokens != PAD) * numbers).amax(dim=1)
 
 
-def _in_threads(kernel, count: int, threads: int) -> None:
+def _plays_itself(device: torch.device, count: int) -> bool:
+    return device.type == "cuda" and count >= COMPILE_FROM
+
+
+def _in_threads(kernel: Callable[[int, int], None], count: int, threads: int) -> None:
     """Run `kernel(first, last)` over 0 .. count - 1, split into `threads` parts; the kernels release the GIL."""
-    edges = np.linspace(0, count, threads + 1).astype(int)
     if threads == 1:
         kernel(0, count)
         return
+    edges = np.linspace(0, count, threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(kernel, edges[:-1], edges[1:]))
 
 
-def _generate(board: Board, seed: int, indices: Int64[Tensor, "game"], threads: int) -> UInt8[Tensor, "game ply"]:
+def _generate(
+    board: Board, seed: int, indices: Int64[Tensor, "game"], device: torch.device, threads: int
+) -> UInt8[Tensor, "game moves"]:
+    if _plays_itself(device, len(indices)):
+        return torch_bitboard.generate(board, seed, indices.to(device), compile_steps=True)
     numbers = indices.numpy().view(np.uint64)
     tokens = np.empty((len(numbers), board.moves), np.uint8)
 
     def part(first: int, last: int) -> None:
-        kernels.generate_lockstep(
-            np.uint64(seed_state(seed)), numbers[first:last], np.uint64(board.arena), board.token_of_bit, tokens[first:last]
-        )
+        kernels.generate_lockstep(np.uint64(seed_state(seed)), numbers[first:last], np.uint64(board.arena), tokens[first:last])
 
     _in_threads(part, len(numbers), threads)
-    return torch.from_numpy(tokens)
+    return torch.from_numpy(tokens).to(device)
 
 
 def generate(
@@ -86,26 +99,34 @@ def generate(
     """
     if keep not in get_args(Keep):
         raise ValueError(f"keep={keep!r} is unknown; choose one of {', '.join(get_args(Keep))}.")
+    device = torch.device(device)
     indices = torch.arange(start, start + count)
-    tokens = _generate(board, seed, indices, threads)
+    tokens = _generate(board, seed, indices, device, threads)
     attempt = 0
     while keep == "full" and len(short := (tokens[:, -1] == PAD).nonzero()[:, 0]):
-        tokens[short] = _generate(board, draw_scalar(seed, MASK_64, attempt), indices[short], threads)  # no game is index -1
+        retry_seed = draw_scalar(seed, MASK_64, attempt)  # index 2**64 - 1 is no game's
+        tokens[short] = _generate(board, retry_seed, indices[short.cpu()], device, threads)
         attempt += 1
-    return tokens.to(device)
+    return tokens
 
 
-def replay(board: Board, tokens: Int64[Tensor, "game ply"], threads: int = 1) -> Replay:
-    """The state after each move; `played` says where an illegal move stopped a game (`faults.py` says why)."""
-    plies = np.ascontiguousarray(tokens.numpy())
-    shape = plies.shape
-    black, white, legal = (np.empty(shape, np.uint64) for _ in range(3))
-    to_move, played = np.empty(shape, np.int8), np.empty(shape[0], np.int64)
+def replay(board: Board, tokens: Integer[Tensor, "game ply"], threads: int = 1) -> Replay:
+    """The state after each move, on the device of the tokens; `played` says where an illegal move stopped a game.
+
+    Never raises for what the tokens hold; `faults.refuse_illegal` does, in words.
+    """
+    device = tokens.device
+    plies = tokens if tokens.dtype == torch.uint8 else tokens.clamp(-1, 255).to(torch.uint8)  # what is no token stays none
+    if _plays_itself(device, len(tokens)):
+        return Replay(board, tokens, *torch_bitboard.replay(board, plies, compile_steps=True))
+    moves = plies.cpu().contiguous().numpy()
+    black, white, legal = (np.empty(moves.shape, np.uint64) for _ in range(3))
+    to_move, played = np.empty(moves.shape, np.int8), np.empty(len(moves), np.int64)
 
     def part(first: int, last: int) -> None:
         outputs = (output[first:last] for output in (black, white, legal, to_move, played))
-        kernels.replay_lockstep(plies[first:last], np.uint64(board.arena), board.bit_of_token, *outputs)
+        kernels.replay_lockstep(moves[first:last], np.uint64(board.arena), board.move_of_token, *outputs)
 
-    _in_threads(part, len(plies), threads)
-    words = (torch.from_numpy(word.view(np.int64)) for word in (black, white, legal))
-    return Replay(board, tokens, *words, torch.from_numpy(to_move), torch.from_numpy(played))
+    _in_threads(part, len(moves), threads)
+    outputs = (black.view(np.int64), white.view(np.int64), legal.view(np.int64), to_move, played)
+    return Replay(board, tokens, *(torch.from_numpy(output).to(device) for output in outputs))

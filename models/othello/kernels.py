@@ -4,17 +4,22 @@ For: millions of games in seconds. There are two sets of the same kernels: `*_sc
 readable reference, `*_lockstep` plays LANES games side by side so that the compiler turns each step into vector instructions.
 Both give the same bits, and the same as `torch_bitboard.py`. Not for: shapes, checks and words; callers use `games.py`.
 
-All of them are in this one file because numba's on-disk cache looks at the file of a kernel alone: a helper in another file
-could change and the stale machine code would still be used. Every literal is wrapped as uint64, since numba turns a mixture of
+All of them are in this one file because numba's on-disk cache looks at the file and the name of a kernel alone: a helper in
+another file could change and the stale machine code would still be used. For the same reason the constants that other files
+hold are stamped into the names. Every literal is wrapped as uint64, since numba turns a mixture of
 uint64 and int64 into float64. The kernels release the GIL and share nothing, so threads may run them side by side.
 
 The random stream is `models/random_stream.py` bit for bit: move number k (from 0) of game `index` takes draw(seed, index, k)
 and picks the legal square of rank floor(high 32 bits * number of legal squares / 2**32), counted from the lowest bit.
 """
 
+from collections.abc import Callable
+from inspect import unwrap
+from typing import Any
+from zlib import crc32
+
 import numpy as np
 from numba import njit, types
-from numba.core import cgutils  # noqa: F401
 from numba.extending import intrinsic
 
 from models.othello import board
@@ -24,35 +29,42 @@ LANES = 64
 
 _U = np.uint64
 _ZERO, _ONE = _U(0), _U(1)
+_EACH = _U(0x0101010101010101)  # one in every byte
+_OWN_BIT = _U(0x8040201008040201)  # byte k holds bit k
+_SEVENS, _HIGH = _U(0x7F7F7F7F7F7F7F7F), _U(0x8080808080808080)
 _GOLDEN, _MULTIPLIER_1, _MULTIPLIER_2 = _U(GOLDEN), _U(MULTIPLIER_1), _U(MULTIPLIER_2)
 _BLACK, _WHITE = _U(board.START_BLACK), _U(board.START_WHITE)
 (_S0, _M0), (_S1, _M1), (_S2, _M2), (_S3, _M3) = ((_U(shift), _U(mask)) for shift, mask in board.DIRECTIONS)
+_STAMP = crc32(repr((board.DIRECTIONS, board.START_BLACK, board.START_WHITE, GOLDEN, MULTIPLIER_1, MULTIPLIER_2)).encode())
 
 
-@intrinsic
-def _ones(typing_context, word):
-    """Number of set bits."""
+def _inlined(function: Callable[..., Any]) -> Any:
+    """A part of kernels; `unwrap` takes off what a run-time type checker may have put around it, which numba cannot compile."""
+    return njit(forceinline=True)(unwrap(function))
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """A compiled loop that other files call; it releases the GIL, and its machine code is kept on disk."""
+    plain = unwrap(function)
+    plain.__qualname__ += f"_{_STAMP:x}"
+    return njit(nogil=True, cache=True)(plain)
+
+
+def _count_ones(typing_context, word):
     return types.uint64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
-@intrinsic
-def _lowest(typing_context, word):
-    """Index of the lowest set bit, 64 for 0."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], context.get_constant(types.boolean, False))
-
-    return types.uint64(types.uint64), generate
+_ones: Any = intrinsic(_count_ones)  # number of set bits, one machine instruction
 
 
-@njit(forceinline=True)
+@_inlined
 def _mix(z):
     z = (z ^ (z >> _U(30))) * _MULTIPLIER_1
     z = (z ^ (z >> _U(27))) * _MULTIPLIER_2
     return z ^ (z >> _U(31))
 
 
-@njit(forceinline=True)
+@_inlined
 def _run_up(start, discs, shift):
     """The unbroken run of `discs` next to `start`, towards higher bits: at most six discs, so three doublings."""
     run = discs & (start << shift)
@@ -62,7 +74,7 @@ def _run_up(start, discs, shift):
     return run | (pairs & (run << (shift + shift)))
 
 
-@njit(forceinline=True)
+@_inlined
 def _run_down(start, discs, shift):
     """As `_run_up`, towards lower bits."""
     run = discs & (start >> shift)
@@ -72,12 +84,12 @@ def _run_down(start, discs, shift):
     return run | (pairs & (run >> (shift + shift)))
 
 
-@njit(forceinline=True)
+@_inlined
 def _legal_along(own, discs, shift):
     return (_run_up(own, discs, shift) << shift) | (_run_down(own, discs, shift) >> shift)
 
 
-@njit(forceinline=True)
+@_inlined
 def _legal_moves(own, other, arena):
     """The empty squares from which a run of the other's discs leads to an own disc."""
     ends = _legal_along(own, other & _M0, _S0)
@@ -87,14 +99,14 @@ def _legal_moves(own, other, arena):
     return ends & arena & ~(own | other)
 
 
-@njit(forceinline=True)
+@_inlined
 def _flips_along(move, own, discs, shift):
     return (_run_up(move, discs, shift) & _run_down(own, discs, shift)) | (
         _run_down(move, discs, shift) & _run_up(own, discs, shift)
     )
 
 
-@njit(forceinline=True)
+@_inlined
 def _flips(move, own, other):
     """The other's discs between the move and an own disc: the runs that can be reached from both ends."""
     flipped = _flips_along(move, own, other & _M0, _S0)
@@ -103,8 +115,8 @@ def _flips(move, own, other):
     return flipped | _flips_along(move, own, other & _M3, _S3)
 
 
-@njit(forceinline=True)
-def _pick(legal, random):
+@_inlined
+def _pick_by_counting(legal, random):
     """One of the set bits of `legal` (which has at least one), uniform for a uniform `random`."""
     rank = ((random >> _U(32)) * _ones(legal)) >> _U(32)
     while rank:
@@ -113,132 +125,182 @@ def _pick(legal, random):
     return legal & (~legal + _ONE)
 
 
-@njit(nogil=True, cache=True)
-def generate_scalar(seed_state, indices, arena, token_of_bit, tokens):
+@_inlined
+def _counts(word):
+    """Number of set bits of each byte, in that byte."""
+    word = word - ((word >> _ONE) & _U(0x5555555555555555))
+    word = (word & _U(0x3333333333333333)) + ((word >> _U(2)) & _U(0x3333333333333333))
+    return (word + (word >> _U(4))) & _U(0x0F0F0F0F0F0F0F0F)
+
+
+@_inlined
+def _spread(octet):
+    """Bit k of 0 .. 255 as byte k, each byte 0 or 1."""
+    return ((((octet * _EACH) & _OWN_BIT) + _SEVENS) >> _U(7)) & _EACH
+
+
+@_inlined
+def _bytes_up_to(rank, sums):
+    """How many bytes of the running sums are <= rank: the place of the first one that exceeds it."""
+    return _ones((((rank * _EACH) | _HIGH) - sums) & _HIGH)
+
+
+@_inlined
+def _pick(legal, random):
+    """As `_pick_by_counting`, and 0 where no bit is set; without a branch, so that it turns into vector instructions.
+
+    Running sums over the bytes of the mask find the byte that holds the bit, running sums over the byte's bits find the bit.
+    """
+    sums = _counts(legal) * _EACH
+    rank = ((random >> _U(32)) * (sums >> _U(56))) >> _U(32)
+    shift = (_U(8) * _bytes_up_to(rank, sums)) & _U(63)
+    rank -= ((sums << _U(8)) >> shift) & _U(0xFF)
+    place = shift + _bytes_up_to(rank, _spread((legal >> shift) & _U(0xFF)) * _EACH)
+    return _ONE << (place & _U(63)) if legal != _ZERO else _ZERO
+
+
+@_inlined
+def _token(move, playable):
+    """The token of a move, 0 for none: tokens count the playable squares from 1, in order."""
+    return np.uint8(_ones((move - _ONE) & playable) + _ONE if move != _ZERO else _ZERO)
+
+
+@_kernel
+def generate_scalar(seed_state, indices, arena, tokens):
+    """Play one random game after the other: uint8[game, ply] `tokens` from uint64[game] `indices`."""
+    playable = arena & ~(_BLACK | _WHITE)
     for game in range(len(indices)):
-        state = _mix(seed_state + _GOLDEN * (indices[game] + _ONE))
+        counter = _mix(seed_state + _GOLDEN * (indices[game] + _ONE))
         own, other = _BLACK, _WHITE
-        legal = _legal_moves(own, other, arena)
-        counter = state
         tokens[game] = 0
         for ply in range(tokens.shape[1]):
-            if legal == _ZERO:
-                break
-            counter += _GOLDEN
-            move = _pick(legal, _mix(counter))
-            tokens[game, ply] = token_of_bit[_lowest(move)]
-            flipped = _flips(move, own, other)
-            own, other = other & ~flipped, own | flipped | move
             legal = _legal_moves(own, other, arena)
             if legal == _ZERO:
                 own, other = other, own
                 legal = _legal_moves(own, other, arena)
+                if legal == _ZERO:
+                    break
+            counter += _GOLDEN
+            move = _pick_by_counting(legal, _mix(counter))
+            tokens[game, ply] = _token(move, playable)
+            flipped = _flips(move, own, other)
+            own, other = other & ~flipped, own | flipped | move
 
 
-@njit(nogil=True, cache=True)
-def generate_lockstep(seed_state, indices, arena, token_of_bit, tokens):
-    own = np.empty(LANES, np.uint64)
-    other = np.empty(LANES, np.uint64)
-    legal = np.empty(LANES, np.uint64)
-    move = np.empty(LANES, np.uint64)
-    counter = np.empty(LANES, np.uint64)
+@_kernel
+def generate_lockstep(seed_state, indices, arena, tokens):
+    """As `generate_scalar`, LANES games at a time; each inner loop is one step of all of them."""
+    playable = arena & ~(_BLACK | _WHITE)
+    own, other, legal, move, counter = np.empty((5, LANES), np.uint64)
     for first in range(0, len(indices), LANES):
         lanes = min(LANES, len(indices) - first)
         for lane in range(LANES):
             own[lane], other[lane] = _BLACK, _WHITE
-            counter[lane] = _mix(seed_state + _GOLDEN * (indices[first + min(lane, lanes - 1)] + _ONE))
+            index = indices[first + min(lane, lanes - 1)]  # lanes beyond the last game play it again, unwritten
+            counter[lane] = _mix(seed_state + _GOLDEN * (index + _ONE))
         for ply in range(tokens.shape[1]):
+            stuck = False
             for lane in range(LANES):
                 legal[lane] = _legal_moves(own[lane], other[lane], arena)
-            for lane in range(lanes):
-                if legal[lane] == _ZERO:
-                    own[lane], other[lane] = other[lane], own[lane]
-                    legal[lane] = _legal_moves(own[lane], other[lane], arena)
+                stuck |= legal[lane] == _ZERO
+            if stuck:
+                for lane in range(LANES):
+                    if legal[lane] == _ZERO:
+                        own[lane], other[lane] = other[lane], own[lane]
+                        legal[lane] = _legal_moves(own[lane], other[lane], arena)
+            for lane in range(LANES):
                 counter[lane] += _GOLDEN
-                if legal[lane] == _ZERO:
-                    move[lane] = _ZERO
-                    tokens[first + lane, ply] = 0
-                else:
-                    move[lane] = _pick(legal[lane], _mix(counter[lane]))
-                    tokens[first + lane, ply] = token_of_bit[_lowest(move[lane])]
+                move[lane] = _pick(legal[lane], _mix(counter[lane]))
+            for lane in range(lanes):
+                tokens[first + lane, ply] = _token(move[lane], playable)
             for lane in range(LANES):
                 flipped = _flips(move[lane], own[lane], other[lane])
-                before = own[lane]
+                mine = own[lane] | flipped | move[lane]
                 own[lane] = other[lane] & ~flipped
-                other[lane] = before | flipped | move[lane]
+                other[lane] = mine
 
 
-@njit(nogil=True, cache=True)
-def replay_scalar(tokens, arena, bit_of_token, black, white, legal, to_move, played):
+@_kernel
+def replay_scalar(tokens, arena, move_of_token, black, white, legal, to_move, played):
+    """Replay one game after the other: the state after each of uint8[game, ply] `tokens`, see `games.Replay`.
+
+    An illegal move, or padding, stops its game: the state stands from then on, and nothing is legal.
+    """
     for game in range(len(tokens)):
-        own, other = _BLACK, _WHITE
-        side = 1
+        own, other, side = _BLACK, _WHITE, 1
         options = _legal_moves(own, other, arena)
-        playing = True
         played[game] = 0
         for ply in range(tokens.shape[1]):
-            token = tokens[game, ply]
-            move = _ONE << _U(bit_of_token[token]) if 0 < token < len(bit_of_token) else _ZERO
-            playing = playing and (move & options) != _ZERO
-            if playing:
+            move = move_of_token[tokens[game, ply]] & options
+            options = _ZERO
+            if move != _ZERO:
+                played[game] += 1
                 flipped = _flips(move, own, other)
-                own, other = other & ~flipped, own | flipped | move
-                side = -side
+                own, other, side = other & ~flipped, own | flipped | move, -side
                 options = _legal_moves(own, other, arena)
                 if options == _ZERO:
                     options = _legal_moves(other, own, arena)
                     if options != _ZERO:
-                        own, other = other, own
-                        side = -side
-                played[game] += 1
-            else:
-                options = _ZERO
+                        own, other, side = other, own, -side
             black[game, ply], white[game, ply] = (own, other) if side == 1 else (other, own)
             legal[game, ply] = options
             to_move[game, ply] = side
 
 
-@njit(nogil=True, cache=True)
-def replay_lockstep(tokens, arena, bit_of_token, black, white, legal, to_move, played):
-    own = np.empty(LANES, np.uint64)
-    other = np.empty(LANES, np.uint64)
-    options = np.empty(LANES, np.uint64)
-    move = np.empty(LANES, np.uint64)
-    side = np.empty(LANES, np.int8)
+@_kernel
+def replay_lockstep(tokens, arena, move_of_token, black, white, legal, to_move, played):
+    """As `replay_scalar`, LANES games at a time; each inner loop is one step of all of them."""
+    own, other, options, move, turned = np.empty((5, LANES), np.uint64)  # `turned`: 1 where white moves next
     for first in range(0, len(tokens), LANES):
         lanes = min(LANES, len(tokens) - first)
         for lane in range(LANES):
-            own[lane], other[lane], side[lane] = _BLACK, _WHITE, 1
+            own[lane], other[lane], turned[lane], move[lane] = _BLACK, _WHITE, _ZERO, _ZERO
             options[lane] = _legal_moves(_BLACK, _WHITE, arena)
-            move[lane] = _ZERO
         played[first : first + lanes] = 0
         for ply in range(tokens.shape[1]):
             for lane in range(lanes):
-                token = tokens[first + lane, ply]
-                named = _ONE << _U(bit_of_token[token]) if 0 < token < len(bit_of_token) else _ZERO
-                move[lane] = named & options[lane]
+                move[lane] = move_of_token[tokens[first + lane, ply]] & options[lane]
                 played[first + lane] += move[lane] != _ZERO
             for lane in range(LANES):
                 flipped = _flips(move[lane], own[lane], other[lane])
-                before = own[lane]
-                own[lane] = other[lane] & ~flipped
-                other[lane] = before | flipped | move[lane]
+                playing = move[lane] != _ZERO
+                mine, theirs = own[lane] | flipped | move[lane], other[lane] & ~flipped
+                own[lane] = theirs if playing else mine
+                other[lane] = mine if playing else theirs
+                turned[lane] ^= _ONE if playing else _ZERO
+            stuck = False
             for lane in range(LANES):
-                options[lane] = _legal_moves(own[lane], other[lane], arena)
-            for lane in range(lanes):
-                if move[lane] == _ZERO:
-                    own[lane], other[lane] = other[lane], own[lane]
-                    options[lane] = _ZERO
-                else:
-                    side[lane] = -side[lane]
-                    if options[lane] == _ZERO:
+                playing = move[lane] != _ZERO
+                options[lane] = _legal_moves(own[lane], other[lane], arena) if playing else _ZERO
+                stuck |= options[lane] == _ZERO
+            if stuck:
+                for lane in range(LANES):
+                    if options[lane] == _ZERO and move[lane] != _ZERO:
                         options[lane] = _legal_moves(other[lane], own[lane], arena)
                         if options[lane] != _ZERO:
                             own[lane], other[lane] = other[lane], own[lane]
-                            side[lane] = -side[lane]
-                if side[lane] == 1:
-                    black[first + lane, ply], white[first + lane, ply] = own[lane], other[lane]
-                else:
-                    black[first + lane, ply], white[first + lane, ply] = other[lane], own[lane]
+                            turned[lane] ^= _ONE
+            for lane in range(lanes):
+                white_moves = turned[lane] != _ZERO
+                black[first + lane, ply] = other[lane] if white_moves else own[lane]
+                white[first + lane, ply] = own[lane] if white_moves else other[lane]
                 legal[first + lane, ply] = options[lane]
-                to_move[first + lane, ply] = side[lane]
+                to_move[first + lane, ply] = -1 if white_moves else 1
+
+
+@_kernel
+def spread_words(words, squares):
+    """Expand bitboards: uint64[word] into uint64[word, 8], one byte 0 or 1 a bit; the caller views them as bool[word, 64]."""
+    for i in range(len(words)):
+        for row in range(8):
+            squares[i, row] = _spread((words[i] >> _U(8 * row)) & _U(0xFF))
+
+
+@_kernel
+def spread_states(first, second, squares):
+    """As `spread_words`, for a pair of bitboards: each byte 0 where `first` has a disc, 1 where `second` has, 2 elsewhere."""
+    for i in range(len(first)):
+        for row in range(8):
+            mine = _spread((first[i] >> _U(8 * row)) & _U(0xFF))
+            theirs = _spread((second[i] >> _U(8 * row)) & _U(0xFF))
+            squares[i, row] = _EACH + _EACH - mine - mine - theirs

@@ -4,27 +4,28 @@ import torch
 from jaxtyping import Bool, Int8, Int64
 from torch import Tensor
 
-from models.othello import games, labels
+from models.othello import labels
 from models.othello.board import PAD, board_of_size
 from models.othello.faults import refuse_illegal
+from models.othello.games import Keep, Replay, generate, replay
 from models.othello.notation import square_text
 
 
 class OthelloTask:
     """Predict the legal moves of a random game from the moves so far.
 
-    A sequence is a game in which every move is uniform over the legal ones, so the right prediction is uniform over them. The
-    tokens are 1 .. 60 (squares in order, without the four of the centre) and 0 pads the end of a short game; passes have no
-    token. Black, the first mover, holds squares 28 and 35. (Conventions of OthelloGPT, arXiv 2210.13382.)
+    A sequence is a game in which every move is uniform over the legal ones, so the right prediction is uniform over them. On
+    8x8 the tokens are 1 .. 60 (squares in order, without the four of the centre) and 0 pads the end of a short game; passes
+    have no token. Black, the first mover, holds squares 28 and 35. (Conventions of OthelloGPT, arXiv 2210.13382.)
     """
 
     name = "othello"
     pad: int | None = PAD
 
-    def __init__(self, board: int = 8, games: games.Keep = "all"):
-        """`board` is the side of the board, 4, 6 or 8; `games` is "all", or "full" for those that fill the board only."""
+    def __init__(self, board: int = 8, keep: Keep = "all"):
+        """`board` is the side of the board, 4, 6 or 8; `keep` is "all", or "full" for games that fill the board only."""
         self.board = board_of_size(board)
-        self.games = games
+        self.keep = keep
         self.vocab = self.board.vocab
         self.longest = self.board.moves - 1
 
@@ -32,32 +33,32 @@ class OthelloTask:
         self, seed: int, start: int, count: int, device: torch.device | str = "cpu"
     ) -> Int64[Tensor, "count longest_plus_1"]:
         """Games start .. start + count - 1 of stream `seed`, padded with 0: a pure function of (seed, index)."""
-        return games.generate(self.board, seed, start, count, device, keep=self.games).long()
+        return generate(self.board, seed, start, count, device, self.keep).long()
 
-    def replay(self, tokens: Int64[Tensor, "batch position"]) -> games.Replay:
-        """The board, side to move and legal moves after every token, for probes and their labels (`labels.py`).
+    def replay(self, tokens: Int64[Tensor, "batch position"]) -> Replay:
+        """The board, side to move and legal moves after every token; `labels.py` turns them into targets of probes.
 
-        Raises `IllegalGame`, a ValueError, naming the sequence, the move number, the move and the reason.
+        Raises `IllegalGame`, a ValueError, naming the sequence (from 0), the move number (from 1), the move and the reason.
         """
-        replay = games.replay(self.board, tokens)
-        refuse_illegal(replay, noun="sequence", remedy="give the first moves of a legal game, padded with 0 at the end only")
-        return replay
+        played = replay(self.board, tokens)
+        refuse_illegal(played, "sequence", "give the first moves of legal games, padded with 0 at the end only")
+        return played
 
     def legal(self, tokens: Int64[Tensor, "batch position"]) -> Bool[Tensor, "batch position vocab"]:
         """True where a move is legal after the prefix ending at that position; all False after the end of a game.
 
-        Raises `IllegalGame`, a ValueError, naming the sequence, the move number, the move and the reason.
+        Raises as `replay` does.
         """
-        return labels.on_tokens(self.replay(tokens).legal, self.board)
+        return labels.legal_tokens(self.replay(tokens))
 
     def to_move(self, tokens: Int64[Tensor, "batch position"]) -> Int8[Tensor, "batch position"]:
-        """+1 where black truly moves next, -1 where white does, passes resolved."""
+        """+1 where black truly moves next, -1 where white does, passes resolved; raises as `replay` does."""
         return self.replay(tokens).to_move
 
     def board_state(
         self, tokens: Int64[Tensor, "batch position"], frame: labels.Frame = "to_move"
     ) -> Int8[Tensor, "batch position square"]:
-        """What is on each square after each move: 0, 1 or 2, named by `labels.STATES[frame]`."""
+        """What is on each square after each move: 0, 1 or 2, named by `labels.STATES[frame]`; raises as `replay` does."""
         return labels.board_state(self.replay(tokens), frame)
 
     def token_label(self, token: int) -> str:

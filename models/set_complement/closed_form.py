@@ -26,9 +26,9 @@ def closed_form(vocab: int, width: int | None = None, gap: float = 1.0) -> Hooke
         gap: the worst gap between an absent and a present logit, > 0.
 
     Raises:
-        ValueError: where vocab < 3, gap <= 0, or width < v - 1. No weights with d < v - 1 can do it: a head of logits u_1 .. u_v
-            in d dimensions has to put every non-empty proper subset of tokens below the rest, that is, cut v points of R^d
-            apart by a hyperplane in every way, and by Radon's theorem d + 2 points always have a split that none cuts.
+        ValueError: where vocab < 3, gap <= 0, or width < v - 1. No weights with d < v - 1 can do it: the unembedding vectors
+            are v points of R^d, and every non-empty proper subset of tokens, once it is the input, has to be cut from the rest
+            by a hyperplane; by Radon's theorem d + 2 points always have a split that none cuts.
     """
     if vocab < 3:
         raise ValueError(f"vocab {vocab} is too small for the set-complement task, expected v >= 3; use a larger vocabulary")
@@ -38,9 +38,9 @@ def closed_form(vocab: int, width: int | None = None, gap: float = 1.0) -> Hooke
     width = needed if width is None else width
     if width < needed:
         raise ValueError(
-            f"width {width} cannot solve the set-complement task over {vocab} tokens, expected d >= v - 1 = {needed}, because by "
-            f"Radon's theorem {width + 2} unembedding vectors in {width} dimensions have a split into present and absent tokens "
-            f"that no hyperplane separates; use width >= {needed}"
+            f"width {width} cannot solve the set-complement task over {vocab} tokens, expected d >= v - 1 = {needed}, because "
+            f"by Radon's theorem {width + 2} unembedding vectors in {width} dimensions have a split into present and absent "
+            f"tokens that no hyperplane separates; use width >= {needed}"
         )
     config = ModelConfig(vocab=vocab, context=needed, width=width, head_width=needed)
     simplex = torch.zeros(vocab, width, dtype=torch.float64)

@@ -5,11 +5,13 @@ the formulas themselves are derived for this project from its model form `f(t) =
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import expit
 
+Numbers = int | float | np.floating | np.integer | np.ndarray
+"""One number, or an array of them: every formula broadcasts."""
 
-def context_displacement(at_two: ArrayLike, length: ArrayLike) -> np.ndarray:
+
+def context_displacement(at_two: Numbers, length: Numbers) -> Numbers:
     """Displacement at `length` >= 2 of a token that is not the last: (2 / s) times its displacement `at_two` tokens, in logits.
 
     Exact for uniform attention where absent logits are tied at lengths 1 and 2. Limits: `at_two` itself at s = 2; 0 as s grows.
@@ -17,18 +19,18 @@ def context_displacement(at_two: ArrayLike, length: ArrayLike) -> np.ndarray:
     return 2 / np.asarray(length) * np.asarray(at_two)
 
 
-def query_displacement(at_one: ArrayLike, at_two: ArrayLike, length: ArrayLike) -> np.ndarray:
+def query_displacement(at_one: Numbers, at_two: Numbers, length: Numbers) -> Numbers:
     """Displacement at `length` >= 1 of the last token, from its displacements as the last of one and of two tokens, in logits.
 
     2 (s - 1) / s * at_two - (s - 2) / s * at_one, exact for uniform attention where absent logits are tied at lengths 1 and 2.
-    Limits: `at_one` at s = 1, `at_two` at s = 2, 2 at_two - at_one as s grows (the bias part, which must not be negative); in the
-    balanced case at_one = 2 at_two it is the 2/s law.
+    Limits: `at_one` at s = 1, `at_two` at s = 2, 2 at_two - at_one as s grows (the bias part, which must not be negative); in
+    the balanced case at_one = 2 at_two it is the 2/s law.
     """
     s = np.asarray(length)
     return 2 * (s - 1) / s * np.asarray(at_two) - (s - 2) / s * np.asarray(at_one)
 
 
-def illegal_mass(gap: ArrayLike, length: ArrayLike, vocab: int) -> np.ndarray:
+def illegal_mass(gap: Numbers, length: Numbers, vocab: int) -> Numbers:
     """Probability on present tokens, in [0, 1], where all s present logits lie `gap` below all v - s tied absent logits.
 
     s e^-gap / (s e^-gap + v - s). Limits: s / v at gap 0, 0 as the gap grows, 1 at s = v.
@@ -38,7 +40,7 @@ def illegal_mass(gap: ArrayLike, length: ArrayLike, vocab: int) -> np.ndarray:
         return expit(np.log(s) - np.log(vocab - s) - np.asarray(gap))
 
 
-def needed_gap(illegal_mass: ArrayLike, length: ArrayLike, vocab: int) -> np.ndarray:
+def needed_gap(illegal_mass: Numbers, length: Numbers, vocab: int) -> Numbers:
     """The gap in logits at which s tied present tokens hold just `illegal_mass`, in (0, 1): the inverse of `illegal_mass`.
 
     ln(s (1 - m) / (m (v - s))); negative where even uniform logits hold less than m; grows without bound as s nears v.

@@ -15,6 +15,7 @@ from models.transformer import Transformer
 from probes.certificate import Certificate, certify
 from probes.logit_tables import logit_tables
 from probes.worst_set import worst_sets
+
 from .set_complement_models import all_inputs, config_of, margins, model_logits, random_model, trained_model
 
 
@@ -107,7 +108,7 @@ def test_the_closed_form_is_certified_with_its_known_gap(vocab):
 
 
 def test_a_negative_query_bias_fails_from_the_length_the_theory_says():
-    """B = -b I with b < 0, D = -gamma I, uniform attention: the last token's gap b + gamma / s changes sign at s = gamma / |b|."""
+    """B = -b I with b < 0, D = -gamma I, uniform attention: the last token's gap is b + gamma / s."""
     vocab, gamma, b = 12, 55.0, -10.0
     gaps, triples, _ = worst_sets(-b * np.eye(vocab), -gamma * np.eye(vocab), np.zeros((vocab, vocab)), vocab - 1)
     lengths = np.arange(1, vocab)
@@ -141,12 +142,11 @@ def test_the_worst_gap_is_found_where_enumeration_cannot_go():
 
 
 def test_a_gap_of_zero_is_undecided():
-    state = closed_form(6).state_dict()
-    state = {name: tensor for name, tensor in state.items() if "mask" not in name and "IGNORE" not in name and "pos" not in name}
-    state["blocks.0.attn.W_V"] = torch.zeros_like(state["blocks.0.attn.W_V"])
-    state["embed.W_E"] = torch.zeros_like(state["embed.W_E"])
-    state["unembed.b_U"] = torch.ones_like(state["unembed.b_U"])
-    certificate = certify(hook(config_of(6, width=5, head_width=5), state))
+    model = closed_form(6)
+    with torch.no_grad():
+        model.embed.W_E.zero_()
+        model.unembed.b_U.fill_(1.0)
+    certificate = certify(model)
     assert certificate.verdict == ["undecided"] * 5
     assert certificate.counterexample == [None] * 5
 

@@ -131,7 +131,7 @@ def length_axis(
 ) -> go.Figure:
     """Titles the x axis of a panel (all of them without row and col) as length and marks the training length, where known."""
     place: dict[str, int] = {name: at for name, at in (("row", row), ("col", col)) if at is not None}
-    fig.update_xaxes(title_text=title, **place)
+    fig.update_xaxes(title_text=title, showgrid=False, **place)  # plotly draws grid lines over the mark
     if train_length is not None:
         mark_training_length(fig, train_length, label=label, **place)
     return fig
@@ -141,4 +141,4 @@ def mark_training_length(fig: go.Figure, train_length: int, label: bool = True, 
     """A labelled grey vertical line at the longest length seen in training; it spans the panel whatever its range or zoom."""
     text = dict(annotation_text=f"trained to {train_length}", annotation_font=dict(size=11, color=MUTED)) if label else {}
     line = dict(color=MUTED, width=1.5, dash="longdashdot")
-    fig.add_vline(train_length, line=line, layer="below", annotation_position="top right", **text, **place)
+    fig.add_vline(train_length, line=line, layer="below", annotation_position="top", **text, **place)

@@ -1,0 +1,48 @@
+# make demo | test | lab: each sets up .venv first where needed. Only Python >= 3.11 and make must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# PyPI's torch for Linux is a CUDA build of several GB; without a GPU take the CPU build. Where PIP_FIND_LINKS names a folder
+# of wheels, torch is taken from there.
+TORCH := $(if $(PIP_FIND_LINKS),,$(shell command -v nvidia-smi >/dev/null 2>&1 || echo --torch-backend=cpu))
+
+.PHONY: demo test test-all lab bench system setup lint
+.DEFAULT_GOAL := demo
+
+demo: $(STAMP)
+	$(BIN)/workbench demo --out demo
+
+test: $(STAMP) lint
+	$(BIN)/pytest
+
+test-all: $(STAMP) lint
+	$(BIN)/pytest -m ""
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lab: $(STAMP)
+	$(BIN)/workbench lab
+
+bench: $(STAMP)
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[bench]' -c constraints.txt $(TORCH)
+	mkdir -p benchmarks/results
+	for script in benchmarks/*.py; do $(BIN)/python $$script --json benchmarks/results/$$(basename $$script .py).json || exit 1; done
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[dev]' -c constraints.txt $(TORCH)
+	touch $(STAMP)
+
+# What the tests want of the system: a browser for figures and notebooks, PostgreSQL for shared searches, PDF tools.
+system:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium poppler-utils postgresql

@@ -1,0 +1,49 @@
+"""Games as plain text, one a line: `f5d6c3d3c4...`.
+
+For: reading and writing the form that players and programs exchange. Passes are not written, and a game goes to its end. Not
+for: single squares (`notation.py`).
+"""
+
+import torch
+from jaxtyping import Integer
+from torch import Tensor
+
+from models.othello.board import PAD, Board
+from models.othello.faults import SoundGames, sound_games
+from models.othello.notation import Notation, parse_square, square_text
+
+
+def _tokens_of(text: str, board: Board, notation: Notation) -> tuple[list[int], tuple[int, str] | None]:
+    """The moves of one game, and the number and reason of the first that cannot be read."""
+    tokens: list[int] = []
+    for start in range(0, len(text), 2):
+        try:
+            tokens.append(board.token(parse_square(text[start : start + 2], board, notation)))
+        except ValueError as error:
+            return tokens, (len(tokens) + 1, str(error).rstrip("."))
+    if len(tokens) > board.moves:
+        return tokens[: board.moves], (board.moves + 1, f"a game has at most {board.moves} moves, this one has {len(tokens)}")
+    return tokens, None
+
+
+def read_transcripts(text: str, board: Board, notation: Notation = "standard", skip_bad: bool = False) -> SoundGames:
+    """The games of a text, one a line; upper or lower case, spaces between moves allowed, blank lines left out.
+
+    Raises `IllegalGame`, a ValueError, naming line, move number and reason, for a game that cannot be read, has an illegal move
+    or is cut off; `skip_bad` collects these errors in `skipped` instead.
+    """
+    lines = [(number, "".join(line.split())) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    tokens = torch.full((len(lines), board.moves), PAD, dtype=torch.uint8)
+    unreadable = {}
+    for game, (_, moves) in enumerate(lines):
+        known, fault = _tokens_of(moves, board, notation)
+        tokens[game, : len(known)] = torch.tensor(known, dtype=torch.uint8)
+        if fault:
+            unreadable[game] = fault
+    return sound_games(board, tokens, unreadable, lambda game: f"line {lines[game][0]}", skip_bad)
+
+
+def write_transcripts(tokens: Integer[Tensor, "game ply"], board: Board, notation: Notation = "standard") -> str:
+    """The games as text, one a line with a newline each; padding is left out. A ValueError for numbers that are no token."""
+    games = ("".join(square_text(board.square(token), board, notation) for token in game if token) for game in tokens.tolist())
+    return "".join(f"{game}\n" for game in games)

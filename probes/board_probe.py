@@ -1,0 +1,144 @@
+"""A fitted board probe with its card: what was fitted, on what, of which model; and both on disk.
+
+    probe folder/
+        card.json           kind, labels, games, checkpoint and the sha256 of its weights and of the other file
+        probe.safetensors   the tensors of `LinearProbe` or `NonlinearProbe`, all layers in one
+
+A folder is written to a temporary sibling and renamed (`models/durable.py`); reading checks the sha256. Nothing is unpickled.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors_bytes
+from safetensors.torch import save as save_safetensors_bytes
+from torch import Tensor
+
+from models.config import Config, WeightsName
+from models.durable import write_folder
+from models.othello.labels import STATES, Frame
+from probes.linear_probe import LinearProbe
+from probes.nonlinear_probe import NonlinearProbe
+
+ProbeKind = Literal["closed-form", "logistic", "nonlinear"]
+CARD_FILE, TENSOR_FILE = "card.json", "probe.safetensors"
+
+
+class ProbeError(ValueError):
+    """A saved probe that cannot be read, trusted or used here; the message is one sentence with the remedy."""
+
+
+class ProbeCard(Config):
+    """What a probe says of itself."""
+
+    format: Literal[1] = 1
+    """version of this layout"""
+    kind: ProbeKind
+    """closed-form: ridge regression; logistic: multinomial logistic; nonlinear: two layers"""
+    frame: Frame
+    """which three states it reads"""
+    states: tuple[str, str, str]
+    """the names of states 0, 1 and 2"""
+    layers: tuple[int, ...]
+    """which layers of the residual stream it reads: 0 the embedding, l after block l"""
+    width: int = Field(ge=1)
+    """width of the stream it reads"""
+    squares: int = Field(ge=1)
+    """number of squares, numbered by row"""
+    seed: int = Field(ge=0)
+    """seed of the games it was fitted on"""
+    games: int = Field(ge=2)
+    """how many games, from number 0 of the stream of that seed"""
+    checkpoint: str
+    """name of the checkpoint it was fitted on"""
+    weights: WeightsName
+    """which of its weights"""
+    checkpoint_sha256: str | None = None
+    """sha256 of the file of these weights; None for a model made in memory"""
+    sha256: dict[str, str] = {}
+    """file name -> sha256, filled when the probe is written"""
+
+
+@dataclass(frozen=True)
+class BoardProbe:
+    """A probe and its card."""
+
+    card: ProbeCard
+    read: LinearProbe | NonlinearProbe
+
+    def scores(self, layer: int, stream: Float[Tensor, "row width"]) -> Float[Tensor, "row square state"]:
+        """The score of each state of each square at one layer; the greatest is what the probe reads."""
+        return self.read.scores(layer, stream)
+
+    @property
+    def linear(self) -> LinearProbe:
+        """The linear probe, for interventions along its directions. Raises ProbeError for a nonlinear one."""
+        if not isinstance(self.read, LinearProbe):
+            raise ProbeError("a nonlinear probe has no directions to move along; fit a closed-form or logistic one")
+        return self.read
+
+
+def save_probe(folder: Path, probe: BoardProbe) -> ProbeCard:
+    """Writes a probe atomically and returns its card with the sha256. Raises FileExistsError where the folder exists."""
+    tensors = {field.name: getattr(probe.read, field.name).cpu().contiguous() for field in dataclasses.fields(probe.read)}
+    data = save_safetensors_bytes(tensors)
+    card = probe.card.model_copy(update={"sha256": {TENSOR_FILE: hashlib.sha256(data).hexdigest()}})
+    write_folder(folder, {TENSOR_FILE: data, CARD_FILE: (card.model_dump_json(indent=1) + "\n").encode()})
+    return card
+
+
+def load_probe(folder: Path, checkpoint_sha256: str | None = None, device: torch.device | str = "cpu") -> BoardProbe:
+    """Reads a probe.
+
+    Args:
+        folder: what `save_probe` wrote.
+        checkpoint_sha256: of the weights it is to be used on; None to take it on trust.
+        device: where its tensors are put.
+
+    Raises:
+        ProbeError: missing or damaged, or fitted on other weights.
+    """
+    card, data = _read(folder)
+    if checkpoint_sha256 is not None and card.checkpoint_sha256 != checkpoint_sha256:
+        raise ProbeError(
+            f"probe {folder} was fitted on weights of sha256 {str(card.checkpoint_sha256)[:12]}..., these have "
+            f"{checkpoint_sha256[:12]}...; fit one on these weights"
+        )
+    kind = NonlinearProbe if card.kind == "nonlinear" else LinearProbe
+    try:
+        tensors = load_safetensors_bytes(data)
+        _check_shapes(card, tensors)
+        read = kind(**{field.name: tensors[field.name].to(device) for field in dataclasses.fields(kind)})
+    except (SafetensorError, KeyError) as error:
+        raise ProbeError(f"{folder / TENSOR_FILE} does not hold the tensors of a {card.kind} probe ({error}); fit it again") from error
+    return BoardProbe(card, read)
+
+
+def _read(folder: Path) -> tuple[ProbeCard, bytes]:
+    try:
+        card = ProbeCard.model_validate_json((folder / CARD_FILE).read_bytes())
+        data = (folder / TENSOR_FILE).read_bytes()
+    except OSError as error:
+        raise ProbeError(f"cannot read {error.filename}: {error.strerror}; give the folder of a saved probe") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ProbeError(f"{folder / CARD_FILE} is no valid probe card ({first['loc']}: {first['msg']}); fit the probe again") from error
+    if hashlib.sha256(data).hexdigest() != card.sha256.get(TENSOR_FILE):
+        raise ProbeError(f"{folder / TENSOR_FILE} is not the file its card tells of: it was changed or damaged; fit the probe again")
+    return card, data
+
+
+def _check_shapes(card: ProbeCard, tensors: Mapping[str, Tensor]) -> None:
+    first = "hidden_weight" if card.kind == "nonlinear" else "weight"
+    wanted = {first: (len(card.layers), card.width), "bias": (len(card.layers), card.squares, len(STATES[card.frame]))}
+    for name, shape in wanted.items():
+        if (found := tuple(tensors[name].shape[: len(shape)])) != shape:
+            raise KeyError(f"{name} has shape {found}, the card says {shape}")

@@ -1,0 +1,136 @@
+"""Games to labelled positions: which games, which positions, what is on each square, and the stream there, layer by layer.
+
+For: feeding every board probe, while it is fitted and while it is measured, from one forward pass of all layers; nothing is
+kept. Games are drawn by number from a stream of their own, fitting first and measuring after it, so that a game is wholly on one
+side (split by game, never by position). Positions are those with a legal next move: padding and finished games are left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int8, Int64
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from models.othello import labels
+from models.othello.labels import Frame
+from models.othello.task import OthelloTask
+from probes.residual_stream import Model, Stream, read_streams
+from probes.subject import Subject
+
+PROBE_STREAM = 1 << 36
+"""Added to a seed, it keeps these games apart from those of training, evaluation, bootstrap weights and dropout."""
+SEEDS = 1 << 32
+BATCH = 32
+
+
+class Target(NamedTuple):
+    """What a probe is asked for."""
+
+    frame: Frame
+    """which three states: mine / theirs / empty (`to_move`, or published `parity`), or black / white / empty (`colour`)"""
+    shuffled: bool = False
+    """True for the control: the board of another game at the same length"""
+
+
+@dataclass(frozen=True)
+class Games:
+    """Games start .. stop - 1 of the stream of a seed."""
+
+    seed: int
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"probe seed {self.seed} is outside 0 .. 2**32 - 1; choose one inside")
+        if self.stop - self.start < 2:
+            raise ValueError(f"{self.stop - self.start} games are too few, expected at least 2; ask for more games")
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A batch of games and their labelled positions; a row is a position, in order of game, then length."""
+
+    tokens: Int64[Tensor, "game position"]
+    rows: Int64[Tensor, "row"]
+    """where the row is in (game position) flattened"""
+    game: Int64[Tensor, "row"]
+    """its game, from 0 in this batch"""
+    length: Int64[Tensor, "row"]
+    """how many moves have been made, from 1"""
+    states: dict[Target, Int8[Tensor, "row square"]]
+    """what is on each square: 0, 1 or 2, named by `labels.STATES`"""
+
+    def select(self, stream: Stream) -> Float[Tensor, "row width"]:
+        """The stream at the labelled positions."""
+        return rearrange(stream, "game position width -> (game position) width")[self.rows]
+
+    @cached_property
+    def indicators(self) -> Float[Tensor, "row column"]:
+        """1 where a square is in state 0 or 1, columns (target, state, square); state 2 is what remains."""
+        return torch.cat([state == value for state in self.states.values() for value in (0, 1)], dim=1).float()
+
+
+def labelled(
+    task: OthelloTask, tokens: Int64[Tensor, "game position"], targets: Sequence[Target], device: torch.device | str = "cpu"
+) -> Positions:
+    """The labelled positions of games given as their inputs (no more than `task.longest` moves), on a device."""
+    replay = task.replay(tokens)
+    rows = rearrange(replay.legal != 0, "game position -> (game position)").nonzero()[:, 0]
+    states = {}
+    for target in targets:
+        state = labels.board_state(replay, target.frame)
+        state = state.roll(1, dims=0) if target.shuffled else state
+        states[target] = rearrange(state, "game position square -> (game position) square")[rows].to(device)
+    position = tokens.shape[1]
+    return Positions(tokens.to(device), rows.to(device), (rows // position).to(device), (rows % position + 1).to(device), states)
+
+
+Consume = Callable[[int, Float[Tensor, "row width"], Positions], None]
+"""Called with a layer, the stream at the labelled positions, and these positions."""
+
+
+def harvest(
+    subject: Subject,
+    games: Games,
+    targets: Sequence[Target],
+    consume: Consume,
+    *,
+    model: Model | None = None,
+    batch: int = BATCH,
+    progress: bool = False,
+    description: str = "games",
+) -> None:
+    """Runs the model over games, once, and hands the stream at every labelled position to `consume`, layer by layer.
+
+    Args:
+        subject: the model, its task, and so the length of the inputs.
+        games: which games.
+        targets: which labels the positions get.
+        consume: keeps what it needs; called in order of layer, without gradients.
+        model: run this model in place of the subject's, on the same games (the control with random weights).
+        batch: games a forward pass; at least 2, and a last game that would be alone joins the batch before it.
+        progress: show a progress bar.
+        description: what the bar says.
+    """
+    model = model or subject.model
+    device = next(iter(model.parameters())).device
+    with tqdm(total=games.stop - games.start, unit="game", desc=description, disable=not progress) as bar:
+        for first, last in _batches(games, batch):
+            tokens = subject.task.sequences(PROBE_STREAM + games.seed, first, last - first)[:, : subject.longest]
+            positions = labelled(subject.task, tokens, targets, device)
+            read_streams(model, positions.tokens, lambda layer, stream, at=positions: consume(layer, at.select(stream), at))
+            bar.update(last - first)
+
+
+def _batches(games: Games, batch: int) -> list[tuple[int, int]]:
+    """A shuffled label needs another game in the batch, hence no batch of one."""
+    edges = list(range(games.start, games.stop, max(batch, 2)))
+    if games.stop - edges[-1] == 1:
+        edges.pop()
+    return list(zip(edges, [*edges[1:], games.stop], strict=True))

@@ -1,0 +1,218 @@
+"""Logit displacement as behaviour: how far a model pushes the tokens it has seen below those it has not.
+
+For: measuring, at every length and on any set-complement model, the displacement of present tokens, its decay (the 2/s law of
+arXiv 2510.08341), the margins, and what adding one token does to every logit. Not for: reading weights, which is
+`probes/logit_tables.py`, nor for proofs, which are `probes/certificate.py`.
+
+The displacement of a present token is the mean logit of the absent tokens minus its own, in logits; positive is right. It is
+measured for the last token (the query, which the bias B also moves) and the others (context) apart. All runs are in float64.
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+from scipy import stats
+
+from models.hooked import HookedTransformer
+from models.set_complement import theory
+from models.set_complement.task import SetComplementTask
+from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions, require_set_complement
+from probes.present_tokens import absent_mean, margin, present_mask
+
+TOLERATED_ILLEGAL_MASS = 0.01
+"""The illegal mass that the `needed` displacement would leave."""
+
+
+def displacement(model: HookedTransformer, sequences: int = 256, seed: int = 0) -> pd.DataFrame:
+    """Displacement and margin at every length, over random inputs.
+
+    Tidy, one row a (`length`, `measure`): the mean `value` over sequences in logits, its 95 % interval `ci_low`, `ci_high`, the
+    share `not_positive` of measurements that are <= 0 (for margins that is `misordered`), and `law`, what lengths 1 and 2
+    predict under uniform attention. The measures:
+
+    - `context`, `query`: displacement of the context tokens (from length 2) and of the last token. Limits: 0 for equal logits;
+      gap (v - 1) / s on the context of `closed_form(v, v - 1, gap)`.
+    - `margin`: min legal logit - max illegal logit; its law is 2 / s times the mean margin at length 2.
+    - `control`: one absent token taken for a present one (to length v - 2), measured likewise; its law is 0.
+    - `needed`: the displacement that leaves an illegal mass of 1 %, no measurement.
+
+    Any architecture is measured. Raises ValueError for a model in training mode or trained on another task.
+    """
+    tokens, logits = _random_inputs(model, sequences, seed)
+    vocab = logits.shape[-1]
+    rows: list[dict] = []
+    for length in range(1, logits.shape[1] + 1):
+        here, present = logits[:, length - 1], present_mask(tokens[:, :length], vocab)
+        pushed = absent_mean(here, present)[:, None] - np.take_along_axis(here, tokens[:, :length], axis=1)
+        rows.append(_row(length, "query", pushed[:, -1:]))
+        if length >= 2:
+            rows.append(_row(length, "context", pushed[:, :-1]))
+        rows.append(_row(length, "margin", margin(here, present)[:, None]))
+        if length <= vocab - 2:
+            taken = tokens[:, length]
+            others = present.copy()
+            np.put_along_axis(others, taken[:, None], True, axis=1)
+            control = absent_mean(here, others) - np.take_along_axis(here, taken[:, None], axis=1)[:, 0]
+            rows.append(_row(length, "control", control[:, None]))
+        needed = theory.needed_gap(TOLERATED_ILLEGAL_MASS, length, vocab)
+        rows.append({"length": length, "measure": "needed", "value": float(needed)})
+    return _with_law(pd.DataFrame(rows))
+
+
+def token_displacement(model: HookedTransformer, sequences: int = 256, seed: int = 0) -> pd.DataFrame:
+    """Displacement of each token on its own, over the random inputs in which it is present.
+
+    Tidy, one row a (`length`, `token`, `role` query or context) that occurred: mean `displacement` in logits, `count` of
+    inputs, and the share `not_positive` of them where it is <= 0. Raises ValueError as `displacement` does.
+    """
+    tokens, logits = _random_inputs(model, sequences, seed)
+    vocab = logits.shape[-1]
+    parts = []
+    for length in range(1, logits.shape[1] + 1):
+        here, present = logits[:, length - 1], present_mask(tokens[:, :length], vocab)
+        pushed = absent_mean(here, present)[:, None] - here
+        query = present_mask(tokens[:, length - 1 : length], vocab)
+        for role, mask in (("query", query), ("context", present & ~query)):
+            count = mask.sum(axis=0)
+            seen = np.flatnonzero(count)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "length": length,
+                        "token": seen,
+                        "role": role,
+                        "displacement": np.where(mask, pushed, 0).sum(axis=0)[seen] / count[seen],
+                        "count": count[seen],
+                        "not_positive": (mask & (pushed <= 0)).sum(axis=0)[seen] / count[seen],
+                    }
+                )
+            )
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def power_law(tokens: pd.DataFrame) -> pd.DataFrame:
+    """Fits displacement = a_token * length ** slope to the context rows of a `token_displacement` frame.
+
+    One slope a token, by least squares on logarithms over the lengths where its mean displacement is positive; the result is
+    their mean. One row: `slope`, its 95 % t-interval over tokens `ci_low`, `ci_high`, `law` (-1, from uniform attention), the
+    number of `tokens` fitted, and `not_positive`, the share of (token, length) pairs that a logarithm cannot show and the fit
+    leaves out: where it is not small, the slope flatters the model. The slope is NaN where fewer than two tokens can be fitted.
+    """
+    context = tokens[tokens["role"] == "context"]
+    usable = context[context["displacement"] > 0]
+    slopes = []
+    for _, one in usable.groupby("token"):
+        if one["length"].nunique() >= 2:
+            slopes.append(np.polyfit(np.log(one["length"]), np.log(one["displacement"]), 1)[0])
+    slope = low = high = np.nan
+    if len(slopes) >= 2:
+        slope = float(np.mean(slopes))
+        half = stats.sem(slopes) * stats.t.ppf(0.975, len(slopes) - 1)
+        low, high = slope - half, slope + half
+    left_out = 1 - len(usable) / len(context) if len(context) else np.nan
+    return pd.DataFrame(
+        [{"slope": slope, "ci_low": low, "ci_high": high, "law": -1.0, "tokens": len(slopes), "not_positive": left_out}]
+    )
+
+
+def added_token(
+    model: HookedTransformer, lengths: list[int] | None = None, sequences: int = 256, seed: int = 0
+) -> pd.DataFrame:
+    """What adding a token does to every logit: the input of `length` - 1 tokens against the same with one more.
+
+    The token is added just before the last one, which stays the query. Changes are relative to the mean change of the tokens
+    absent from the longer input, since a constant on all logits is nothing. At length 1 nothing precedes: there the change is
+    the logits minus their mean over the tokens that could have been seen instead.
+
+    Tidy, one row a (`length`, `logit`), where `logit` says whose logit changes: the `added` token's, the `query`'s (from length
+    2), the other `context` tokens' (from 3), or the `absent` ones'. Columns: mean `change` in logits with its 95 % interval
+    over sequences, and `spread`, the standard deviation over all single logits; for `absent` the mean is 0 by construction and
+    the spread is the noise. Limits, uniform attention and D = -gamma I: added -gamma / s, query and context
+    +gamma / (s (s - 1)).
+
+    Args:
+        model: any set-complement model in eval mode.
+        lengths: lengths of the longer input, each from 1 to the longest input; all when not given.
+        sequences: number of random inputs a length.
+        seed: of the task's random stream.
+
+    Raises:
+        ValueError: for a length out of range, a model in training mode or one trained on another task.
+    """
+    require_set_complement(model)
+    exact, vocab = float64_copy(model), model.cfg.d_vocab
+    longest = min(vocab - 1, model.cfg.n_ctx)
+    lengths = list(range(1, longest + 1)) if lengths is None else lengths
+    outside = [length for length in lengths if not 1 <= length <= longest]
+    if outside:
+        raise ValueError(f"length {outside[0]} is outside 1 to {longest}, what the model takes; choose lengths in that range")
+    tokens = SetComplementTask(vocab).sequences(seed, 0, sequences).numpy()
+    rows = []
+    for length in lengths:
+        change, role = _change(exact, tokens[:, :length], vocab)
+        for name in ("added", "query", "context", "absent"):
+            if (role == name).any():
+                row = _row(length, name, change[role == name].reshape(sequences, -1))
+                spread = float(change[role == name].std())
+                rows.append({"length": length, "logit": name, "change": row["value"], "spread": spread} | _interval(row))
+    return pd.DataFrame(rows)
+
+
+def _change(model: HookedTransformer, tokens: IntTokens, vocab: int) -> tuple[np.ndarray, np.ndarray]:
+    """Change of each logit [batch, vocab] by the last but one token (by the only one at length 1), and each logit's role."""
+    length = tokens.shape[1]
+    after = logits_at_all_positions(model, tokens)[:, -1]
+    if length == 1:
+        before = logits_at_all_positions(model, np.arange(vocab)[:, None])[:, -1].mean(axis=0)
+    else:
+        before = logits_at_all_positions(model, np.delete(tokens, length - 2, axis=1))[:, -1]
+    present = present_mask(tokens, vocab)
+    change = after - before
+    change = change - absent_mean(change, present)[:, None]
+    role = np.where(present, "context", "absent")
+    np.put_along_axis(role, tokens[:, -1:], "query", axis=1)
+    np.put_along_axis(role, tokens[:, -2:-1] if length >= 2 else tokens, "added", axis=1)
+    return change, role
+
+
+def _random_inputs(model: HookedTransformer, sequences: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random permutations [sequences, vocab], and the logits at every length the model takes [sequences, length, vocab]."""
+    require_set_complement(model)
+    if sequences < 2:
+        raise ValueError(f"{sequences} sequences give no interval, expected at least 2; ask for more sequences")
+    vocab = model.cfg.d_vocab
+    tokens = SetComplementTask(vocab).sequences(seed, 0, sequences).numpy()
+    longest = min(vocab - 1, model.cfg.n_ctx)
+    return tokens, logits_at_all_positions(float64_copy(model), tokens[:, :longest])
+
+
+def _row(length: int, measure: str, values: Float64[np.ndarray, "sequence each"]) -> dict:
+    """Mean over all values; the interval treats sequences as independent and the values of one sequence as not."""
+    mean, half = float(values.mean()), 1.96 * float(stats.sem(values.mean(axis=1)))
+    return {
+        "length": length,
+        "measure": measure,
+        "value": mean,
+        "ci_low": mean - half,
+        "ci_high": mean + half,
+        "not_positive": float((values <= 0).mean()),
+    }
+
+
+def _interval(row: dict) -> dict:
+    return {"ci_low": row["ci_low"], "ci_high": row["ci_high"]}
+
+
+def _with_law(frame: pd.DataFrame) -> pd.DataFrame:
+    value = frame.set_index(["measure", "length"])["value"]
+    length = frame["length"].to_numpy()
+    # v >= 3, so the lengths 1 and 2 are there unless the context is a single token
+    two = {measure: value.get((measure, 2), np.nan) for measure in ("context", "query", "margin")}
+    law = {
+        "context": theory.context_displacement(two["context"], length),
+        "query": theory.query_displacement(value["query", 1], two["query"], length),
+        "margin": theory.context_displacement(two["margin"], length),
+        "control": np.zeros(len(frame)),
+        "needed": np.full(len(frame), np.nan),
+    }
+    return frame.assign(law=np.select([frame["measure"] == measure for measure in law], list(law.values())))

@@ -1,0 +1,169 @@
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.checkpoint import read_card, read_weights
+from models.hooked import HookedTransformer, hook, load
+from models.importers import ImportFailed, from_mingpt, import_checkpoint
+from models.transformer import Transformer
+
+
+def mingpt_state(layers=2, width=16, vocab=61, context=59, mlp=64, buffers=True) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def weight(*shape):
+        return torch.randn(*shape, generator=generator) * 0.3
+
+    state = {
+        "pos_emb": weight(1, context, width),
+        "tok_emb.weight": weight(vocab, width),
+        "ln_f.weight": weight(width),
+        "ln_f.bias": weight(width),
+        "head.weight": weight(vocab, width),
+    }
+    for layer in range(layers):
+        for norm in ("ln1", "ln2"):
+            state |= {f"blocks.{layer}.{norm}.weight": weight(width), f"blocks.{layer}.{norm}.bias": weight(width)}
+        for part in ("key", "query", "value", "proj"):
+            state |= {f"blocks.{layer}.attn.{part}.weight": weight(width, width), f"blocks.{layer}.attn.{part}.bias": weight(width)}
+        if buffers:
+            state[f"blocks.{layer}.attn.mask"] = torch.tril(torch.ones(1, 1, context, context))
+        state |= {f"blocks.{layer}.mlp.0.weight": weight(mlp, width), f"blocks.{layer}.mlp.0.bias": weight(mlp)}
+        state |= {f"blocks.{layer}.mlp.2.weight": weight(width, mlp), f"blocks.{layer}.mlp.2.bias": weight(width)}
+    return state
+
+
+def mingpt_forward(state, tokens, heads):
+    """minGPT's forward pass, written out from its architecture with torch's functional layers."""
+    functional = torch.nn.functional
+    width = state["tok_emb.weight"].shape[1]
+    x = state["tok_emb.weight"][tokens] + state["pos_emb"][0, : tokens.shape[1]]
+    for layer in range(sum(name.endswith("ln1.weight") for name in state)):
+        p = {name.removeprefix(f"blocks.{layer}."): value for name, value in state.items() if name.startswith(f"blocks.{layer}.")}
+        normed = functional.layer_norm(x, (width,), p["ln1.weight"], p["ln1.bias"])
+        q, k, v = (
+            functional.linear(normed, p[f"attn.{part}.weight"], p[f"attn.{part}.bias"]).unflatten(-1, (heads, -1)).transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        z = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+        x = x + functional.linear(z, p["attn.proj.weight"], p["attn.proj.bias"])
+        normed = functional.layer_norm(x, (width,), p["ln2.weight"], p["ln2.bias"])
+        hidden = functional.gelu(functional.linear(normed, p["mlp.0.weight"], p["mlp.0.bias"]))
+        x = x + functional.linear(hidden, p["mlp.2.weight"], p["mlp.2.bias"])
+    return functional.layer_norm(x, (width,), state["ln_f.weight"], state["ln_f.bias"]) @ state["head.weight"].T
+
+
+TOKENS = torch.randint(1, 61, (3, 20), generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "ckpt", "wrapped", "data parallel"])
+def test_mingpt_keys_give_mingpts_logits(tmp_path, kind):
+    state = mingpt_state()
+    expected = mingpt_forward(state, TOKENS, heads=4)
+    if kind == "safetensors":
+        file = tmp_path / "model.safetensors"
+        save_file(state, file)
+    else:
+        file = tmp_path / ("model.pth" if kind == "pth" else "model.ckpt")
+        wrapped = {"wrapped": {"state_dict": state, "epoch": 3}, "data parallel": {f"module.{k}": v for k, v in state.items()}}
+        torch.save(wrapped.get(kind, state), file)
+    card = import_checkpoint(str(file), tmp_path / "out", heads=4)
+    assert (card.model.layers, card.model.heads, card.model.head_width, card.model.mlp_width) == (2, 4, 4, 64)
+    torch.testing.assert_close(load(tmp_path / "out")(TOKENS), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_transformer_lens_keys_come_back_with_equal_logits(tmp_path):
+    config, plain = from_mingpt(mingpt_state(buffers=False), heads=4)
+    theirs = hook(config, plain)
+    torch.save(theirs.state_dict(), tmp_path / "model.pth")
+    card = import_checkpoint(str(tmp_path / "model.pth"), tmp_path / "out")
+    assert card.model == config
+    assert "not folded" in card.source
+    torch.testing.assert_close(load(tmp_path / "out")(TOKENS), theirs(TOKENS), rtol=1e-5, atol=1e-5)
+
+
+def test_folded_transformer_lens_weights_come_back_with_equal_probabilities(tmp_path):
+    config, plain = from_mingpt(mingpt_state(buffers=False), heads=4)
+    theirs: HookedTransformer = hook(config, plain)
+    expected = theirs(TOKENS).log_softmax(dim=-1)
+    theirs.process_weights_(fold_ln=True, center_writing_weights=True, center_unembed=True)
+    folded = {name: value for name, value in theirs.state_dict().items() if ".ln" not in f".{name}"}
+    torch.save(folded, tmp_path / "model.pth")
+    assert "ln_final.w" not in folded
+    card = import_checkpoint(str(tmp_path / "model.pth"), tmp_path / "out")
+    assert "LayerNorms folded" in card.source
+    torch.testing.assert_close(load(tmp_path / "out")(TOKENS).log_softmax(dim=-1), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_keys_that_do_not_fit_are_named(tmp_path):
+    state = mingpt_state()
+    del state["ln_f.bias"]
+    state["surprise"] = torch.zeros(2)
+    state["blocks.1.mlp.0.bias"] = torch.zeros(3)
+    save_file(state, tmp_path / "m.safetensors")
+    expected = r"missing \['ln_f.bias'\], unexpected \['surprise'\], mis-shaped \['blocks.1.mlp.0.bias \(3,\) instead of \(64,\)'\]"
+    with pytest.raises(ImportFailed, match=expected):
+        import_checkpoint(str(tmp_path / "m.safetensors"), tmp_path / "out", heads=4)
+    assert not (tmp_path / "out").exists()
+
+
+def test_heads_that_cannot_be_are_refused(tmp_path):
+    save_file(mingpt_state(), tmp_path / "m.safetensors")
+    with pytest.raises(ImportFailed, match="width 16 cannot be split over 3 heads"):
+        import_checkpoint(str(tmp_path / "m.safetensors"), tmp_path / "out", heads=3)
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+@pytest.mark.parametrize("write", [lambda obj, file: pickle.dump(obj, file.open("wb")), torch.save])
+def test_a_pickle_that_would_run_code_runs_nothing(tmp_path, write):
+    marker, file = tmp_path / "it-ran", tmp_path / "m.pth"
+    write({"tok_emb.weight": Malicious(marker)}, file)
+    with pytest.raises(ImportFailed, match="a pickle can run code"):
+        import_checkpoint(str(file), tmp_path / "out")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("absent.safetensors", None, "cannot open"),
+        ("cut.safetensors", b"\x10\x00\x00\x00\x00\x00\x00\x00{", "no valid safetensors file"),
+        ("noise.pth", b"\x00" * 100, "holds more than tensors, or is damaged"),
+        ("nohub://x.pth", None, "cannot open"),
+    ],
+)
+def test_files_that_cannot_be_read_are_one_sentence(tmp_path, name, content, problem):
+    address = name if "://" in name else str(tmp_path / name)
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImportFailed, match=problem):
+        import_checkpoint(address, tmp_path / "out")
+
+
+def test_another_models_keys_are_refused(tmp_path):
+    save_file({"transformer.h.0.weight": torch.zeros(2)}, tmp_path / "m.safetensors")
+    with pytest.raises(ImportFailed, match="neither minGPT keys .* nor TransformerLens keys"):
+        import_checkpoint(str(tmp_path / "m.safetensors"), tmp_path / "out")
+
+
+def test_the_real_othello_gpt_is_wrapped_with_equal_logits(othello_gpt_file, tmp_path):
+    card = import_checkpoint(str(othello_gpt_file), tmp_path / "out")
+    assert (card.model.layers, card.model.heads, card.model.width, card.model.vocab) == (8, 8, 512, 61)
+    stored = load_file(tmp_path / "out" / "raw.safetensors")
+    assert stored["embed.W_E"].dtype == torch.bfloat16
+    plain = Transformer(read_card(tmp_path / "out").model).eval()
+    plain.load_state_dict(read_weights(tmp_path / "out", "raw"))
+    foreign = {name: value.float() for name, value in load_file(othello_gpt_file).items()}
+    with torch.no_grad():
+        expected = mingpt_forward(foreign, TOKENS, heads=8)
+        torch.testing.assert_close(plain(TOKENS), expected, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(load(tmp_path / "out")(TOKENS), expected, rtol=1e-4, atol=1e-3)

@@ -1,0 +1,109 @@
+"""What the set-complement probes refuse, each in a sentence that names what was found and what to do."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from models.set_complement.closed_form import closed_form
+from probes.balance import balance
+from probes.certificate import certify
+from probes.displacement_structure import displacement_structure
+from probes.logit_displacement import added_token, displacement, token_displacement
+from probes.logit_tables import head_tables, logit_tables
+from probes.minimal_model import float64_copy
+from probes.two_token_identity import two_token_identity
+
+from .set_complement_models import random_model
+
+FROM_WEIGHTS = [certify, displacement_structure, logit_tables, two_token_identity]
+FROM_BEHAVIOUR = [added_token, balance, displacement, token_displacement]
+
+REFUSED = {
+    "2 layers": {"layers": 2},
+    "2 heads": {"heads": 2},
+    "an MLP of 8 neurons": {"mlp_width": 8},
+    "position embeddings up to": {"positions": "learned"},
+    "a norm at ln_final": {"final_norm": True},
+    "a norm at blocks.0.ln1:": {"norm": "pre"},
+    "a norm at blocks.0.ln1_post:": {"norm": "branch"},
+}
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS)
+@pytest.mark.parametrize("found", REFUSED)
+def test_models_whose_weights_do_not_say_all_are_refused(probe, found):
+    with pytest.raises(ValueError) as refusal:
+        probe(random_model(5, 0, **REFUSED[found]))
+    message = str(refusal.value)
+    assert found.rstrip(":") in message
+    assert "; use a set-complement model with one layer" in message
+    assert message.count("\n") == 0
+
+
+@pytest.mark.parametrize("found", REFUSED)
+def test_behaviour_is_measured_on_any_architecture(found):
+    model = random_model(5, 0, **REFUSED[found])
+    for probe in FROM_BEHAVIOUR:
+        assert len(probe(model))
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS + FROM_BEHAVIOUR)
+def test_a_model_in_training_mode_is_refused(probe):
+    with pytest.raises(ValueError, match=r"training mode.*model\.eval\(\)"):
+        probe(random_model(5, 0).train())
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS + FROM_BEHAVIOUR)
+def test_the_wrong_organism_is_refused(probe):
+    model = random_model(5, 0)
+    model.card = SimpleNamespace(task=SimpleNamespace(name="othello"))
+    with pytest.raises(ValueError, match="trained on othello"):
+        probe(model)
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS)
+def test_a_hooked_model_is_refused_while_the_hook_is_there(probe):
+    model = random_model(5, 0)
+    with (
+        model.hooks(fwd_hooks=[("blocks.0.attn.hook_pattern", lambda pattern, hook: pattern * 0)]),
+        pytest.raises(ValueError, match=r"a hook at blocks\.0\.attn\.hook_pattern"),
+    ):
+        probe(model)
+    probe(model)
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS)
+def test_weights_that_are_not_finite_are_refused(probe):
+    model = random_model(5, 0)
+    with torch.no_grad():
+        model.unembed.W_U[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"unembed\.W_U holds a weight that is not finite"):
+        probe(model)
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS)
+def test_a_switch_that_changes_the_logits_is_noticed(probe):
+    model = random_model(5, 0)
+    model.cfg.attn_scores_soft_cap = 0.1
+    with pytest.raises(ValueError, match="differ by"):
+        probe(model)
+
+
+def test_several_heads_have_tables_of_their_own():
+    assert head_tables(random_model(5, 0, heads=3)).displacement.shape == (3, 5, 5)
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS + FROM_BEHAVIOUR)
+def test_the_model_is_left_as_it_was(probe):
+    model = closed_form(5).to(torch.float32, print_details=False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    probe(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.cfg.dtype == torch.float32
+    assert not any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values())
+
+
+def test_the_copy_computes_in_float64():
+    model = closed_form(5).to(torch.float32, print_details=False)
+    assert float64_copy(model)(torch.tensor([[0, 1]])).dtype == torch.float64

@@ -1,0 +1,130 @@
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from models.checkpoint import read_card, run_checkpoints
+from models.config import TaskConfig
+from workbench.cli import run
+from workbench.cli_options import command_options, config_options, training_config
+
+SMALL = ["--vocab", "8", "--width", "16", "--head-width", "16", "--batch", "16", "--steps", "20", "--save-every", "10"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"vocab": 9},
+        {"vocab": 12, "dropout_attention": 0.3, "targets": "soft", "save_at": "1,2", "final_norm": True, "norm": "branch"},
+        {"vocab": 5, "averaging_schedule": "power", "averaging_kappa": 0.6, "train_length": 4, "seed": 11},
+    ],
+)
+def test_options_and_configuration_are_inverse(options):
+    config = training_config("set-complement", options)
+    words = command_options(config)
+    flags = {option.flag: option.parameter for option in config_options()}
+    given = {}
+    while words:
+        flag, *words = words
+        if flag == "--final-norm":
+            given["final_norm"] = True
+        else:
+            given[flags[flag]], *words = words
+    assert training_config("set-complement", given) == config
+
+
+def test_othello_options_and_the_negative_flag():
+    config = training_config("othello", {"final_norm": False, "board": 6})
+    assert config.task == TaskConfig(name="othello", board=6)
+    assert config.train_length == 31
+    assert "--no-final-norm" in command_options(config)
+
+
+def test_every_option_has_help():
+    assert all(option.field.description for option in config_options())
+
+
+def test_train_and_go_on(tmp_path, capsys):
+    assert run(["train", "set-complement", "--out", str(tmp_path / "run"), *SMALL]) == 0
+    assert run(["train", "set-complement", "--out", str(tmp_path / "run"), *SMALL, "--steps", "30"]) == 0
+    assert read_card(run_checkpoints(tmp_path / "run")[-1]).step == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "set-complement", "--out", "x"], 2, "needs vocab"),
+        (["train", "set-complement", "--out", "x", "--vocab", "2"], 2, "--vocab: Input should be greater than or equal to 3 (got 2)"),
+        (["train", "set-complement", "--out", "x", "--vocab", "8", "--dropout-attention", "1.5"], 2, "--dropout-attention"),
+        (["train", "set-complement", "--out", "x", "--vocab", "8", "--save-at", "1,b"], 2, "whole numbers such as 100,200,500"),
+        (["train", "set-complement", "--out", "x", "--vocab", "8", "--train-length", "8"], 2, "train length 8 is longer than 7"),
+        (["train", "chess", "--out", "x"], 2, "'chess' is not one of"),
+        (["train", "othello", "--out", "x", "--vocab", "61"], 2, "takes board (6 or 8) and no vocab"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["import", "absent.pth", "--out", "x"], 1, "cannot open absent.pth"),
+        (["bundle", "absent", "--out", "x"], 1, "has checkpoints of steps []"),
+        (["bundle", "absent", "--out", "x", "--steps", "a"], 2, "whole numbers such as 100,1000"),
+    ],
+)
+def test_errors_are_one_sentence_and_an_exit_code(tmp_path, monkeypatch, capsys, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(tmp_path, capsys):
+    assert run(["import", str(tmp_path / "absent.pth"), "--out", "x", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_bundle_keeps_the_weights_in_bfloat16_without_the_trainer(tmp_path, capsys):
+    run(["train", "set-complement", "--out", str(tmp_path / "run"), *SMALL])
+    assert run(["bundle", str(tmp_path / "run"), "--out", str(tmp_path / "small"), "--steps", "20"]) == 0
+    (folder,) = run_checkpoints(tmp_path / "small")
+    assert {path.name for path in folder.iterdir()} == {"card.json", "raw.safetensors", "ema.safetensors", "bema.safetensors"}
+    original = run_checkpoints(tmp_path / "run")[-1]
+    assert (folder / "raw.safetensors").stat().st_size < 0.7 * (original / "raw.safetensors").stat().st_size
+    assert run(["train", "set-complement", "--out", str(tmp_path / "small"), *SMALL, "--steps", "30"]) == 1
+    assert "no trainer state" in capsys.readouterr().err
+
+
+def test_zoo_lists_the_bundled_checkpoints(capsys):
+    assert run(["zoo"]) == 0
+    assert "set-complement-v32-none-seed0  set-complement, trained to length 8, dropout none" in capsys.readouterr().out
+
+
+def test_help_answers_in_half_a_second():
+    command = [sys.executable, "-m", "workbench", "--help"]
+    subprocess.run(command, check=True, capture_output=True)  # the first run compiles
+    times = []
+    for _ in range(5):
+        start = time.process_time(), os.times().children_user + os.times().children_system
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(os.times().children_user + os.times().children_system - start[1])
+    assert min(times) <= 0.5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_run_that_the_same_command_goes_on_with(tmp_path, number):
+    words = [sys.executable, "-m", "workbench", *shlex.split("train set-complement --vocab 8 --batch 16 --save-every 100000 --steps 1000")]
+    words += ["--width", "16", "--head-width", "16", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same command goes on" in output
+    step = read_card(run_checkpoints(tmp_path / "run")[-1]).step
+    assert 0 < step < 1000
+    subprocess.run(words, check=True, capture_output=True)
+    assert read_card(run_checkpoints(tmp_path / "run")[-1]).step == 1000

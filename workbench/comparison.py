@@ -1,0 +1,278 @@
+"""Comparison: any mix of checkpoints on the same sequences, in one tidy frame with paired differences and spread over seeds.
+
+Sampling error (`ci_low` .. `ci_high`, `difference_low` .. `difference_high`: other sequences, same weights) and the spread over
+training seeds (`seed_*`: other weights, same sequences) are different things and have different columns.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from models.checkpoint import CARD_FILE, ZOO, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
+from models.config import WEIGHTS, DropoutRates, WeightsName
+from models.hooked import load
+from models.tasks import make_task
+from workbench.evaluation import BATCH, SEQUENCES, averaging_label, evaluate_together, labels, possible_lengths, shape_label
+from workbench.table import DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
+
+Steps = Literal["last", "all"]
+MODELS_AT_ONCE = 12
+FOLDER_DEPTH = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One checkpoint of a comparison, and the name it has in the table."""
+
+    folder: Path
+    card: Card
+    name: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One set of weights of a checkpoint: what a row of the table is about."""
+
+    checkpoint: Checkpoint
+    weights: WeightsName
+
+    @property
+    def name(self) -> str:
+        """How the column `reference` names it."""
+        return f"{self.checkpoint.name}, {self.weights}"
+
+
+def compare(
+    paths: Sequence[str | os.PathLike[str]],
+    lengths: Sequence[int] | None = None,
+    sequences: int = SEQUENCES,
+    seed: int = 0,
+    weights: Sequence[WeightsName] = WEIGHTS,
+    *,
+    steps: Steps = "last",
+    device: torch.device | str = "cpu",
+    batch: int = BATCH,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Every metric of every checkpoint at every length, on the same sequences for all checkpoints of a task.
+
+    Args:
+        paths: runs, checkpoint folders, folders of either, bundled names; of several tasks if need be.
+        lengths: the lengths to report, of which every checkpoint gets those that its task and context allow; None for all.
+        sequences: how many sequences to draw for each task.
+        seed: which sequences, in 0 .. 2**32 - 1. The same arguments give the same frame.
+        weights: the sets of weights to report; those that a checkpoint lacks are left out.
+        steps: `last` checkpoint of a run, or `all` of them.
+        device: where the models are put.
+        batch: sequences a forward pass.
+        progress: show a progress bar.
+
+    Returns:
+        The columns of `evaluate`, and
+
+        - reference, difference, difference_low, difference_high: this row minus the same metric of `reference` on the same
+          sequences, with the 95 % interval of that paired difference. ema and bema refer to raw of the same checkpoint; raw
+          with dropout refers to raw of the checkpoint without dropout that is equal in task, shape, training length, seed and
+          step. Missing where there is no such reference.
+        - seeds, seed_mean, seed_sd, seed_low, seed_high: number of checkpoints that differ in nothing but the seed, and mean,
+          standard deviation, least and greatest of their values. seeds is 1 where it stands alone.
+
+    Raises:
+        CheckpointError: a path holds no checkpoint, or a checkpoint has none of the weights asked for.
+        ValueError: a checkpoint's vocabulary is not its task's; no length is possible; sequences or seed out of range.
+    """
+    checkpoints = find_checkpoints(paths, steps)
+    wanted = [Variant(checkpoint, name) for checkpoint in checkpoints for name in _weights_of(checkpoint, weights)]
+    chosen = {checkpoint: _chosen_lengths(checkpoint, lengths) for checkpoint in checkpoints}
+    bags = list(_bags(wanted, _references(checkpoints)))
+    with tqdm(total=sequences * sum(len(bag.variants) for bag in bags), unit=" sequences", disable=not progress) as bar:
+        frames = [_compare_bag(bag, chosen, sequences, seed, device, batch, bar) for bag in bags]
+    return with_seed_spread(pd.concat(frames, ignore_index=True))
+
+
+def find_checkpoints(paths: Sequence[str | os.PathLike[str]], steps: Steps = "last") -> list[Checkpoint]:
+    """The checkpoints that paths and bundled names mean, each once, in a fixed order (task, size, seed, step, dropout, name).
+
+    A run gives its last checkpoint, or all; a checkpoint folder itself; any other folder what its sub-folders give. A name
+    that two checkpoints of one step share gets the folder added. Raises CheckpointError for a path that holds none.
+    """
+    if not paths:
+        raise CheckpointError("no checkpoint was given; give a run, a checkpoint folder, a folder of them or a bundled name")
+    folders = {folder.resolve(): folder for path in paths for folder in _expand(path, steps)}
+    cards = [(folder, read_card(folder)) for folder in folders.values()]
+    taken: dict[tuple[str, int | None], int] = {}
+    for _, card in cards:
+        taken[card.name, card.step] = taken.get((card.name, card.step), 0) + 1
+    checkpoints = [
+        Checkpoint(folder, card, card.name if taken[card.name, card.step] == 1 else f"{card.name} ({folder})")
+        for folder, card in cards
+    ]
+    return sorted(checkpoints, key=_order)
+
+
+def card_table(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
+    """What the cards of checkpoints say of how they were made, one row each, for provenance."""
+
+    def row(checkpoint: Checkpoint) -> dict[str, object]:
+        card = checkpoint.card
+        averaged = card.averaging is not None and len(card.weights) > 1
+        return {
+            "checkpoint": checkpoint.name,
+            "shape": shape_label(card.model),
+            "dropout": card.model.dropout.label,
+            "drawn by": card.dropout_kernel,
+            "weights": ", ".join(card.weights),
+            "averaging": averaging_label(card.averaging) if card.averaging and averaged else None,
+            "trained to": card.train_length,
+            "seed": card.seed,
+            "step": card.step,
+            "sequences seen": card.sequences_seen,
+            "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
+            "sha256 of raw": card.sha256.get("raw.safetensors", "")[:12],
+            "command": card.command or card.source,
+        }
+
+    return pd.DataFrame([row(checkpoint) for checkpoint in checkpoints], dtype=object)
+
+
+def _order(checkpoint: Checkpoint) -> tuple:
+    card = checkpoint.card
+    known = tuple(-1 if value is None else value for value in (card.train_length, card.seed, card.step))
+    size = card.model.model_copy(update={"dropout": DropoutRates()}).model_dump_json()
+    dropout = card.model.dropout.label
+    return (card.task.name, card.model.vocab, size, *known, dropout != "none", dropout, checkpoint.name)
+
+
+def _expand(path: str | os.PathLike[str], steps: Steps) -> list[Path]:
+    for candidate in (Path(path), ZOO / path):
+        found = _inside(candidate, steps, FOLDER_DEPTH)
+        if found:
+            return found
+    return [find_checkpoint(path)]  # raises, with the one sentence for it
+
+
+def _inside(folder: Path, steps: Steps, depth: int) -> list[Path]:
+    if (folder / CARD_FILE).is_file():
+        return [folder]
+    run = run_checkpoints(folder)
+    if run:
+        return run if steps == "all" else run[-1:]
+    if depth == 0 or not folder.is_dir():
+        return []
+    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [found for child in children for found in _inside(child, steps, depth - 1)]
+
+
+def _weights_of(checkpoint: Checkpoint, weights: Sequence[WeightsName]) -> list[WeightsName]:
+    has = [name for name in WEIGHTS if name in weights and name in checkpoint.card.weights]
+    if not has:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.folder} has no {' or '.join(weights)} weights, it has "
+            f"{', '.join(checkpoint.card.weights)}; ask for those"
+        )
+    return has
+
+
+def _chosen_lengths(checkpoint: Checkpoint, lengths: Sequence[int] | None) -> tuple[int, ...]:
+    card = checkpoint.card
+    possible = possible_lengths(make_task(card.task), card.model.vocab, card.model.context)
+    chosen = tuple(length for length in possible if lengths is None or length in lengths)
+    if not chosen:
+        raise ValueError(
+            f"none of the lengths asked for can be given to checkpoint {checkpoint.name}, which takes 1 .. {possible[-1]}; "
+            "ask for some of those, or leave the checkpoint out"
+        )
+    return chosen
+
+
+def _references(checkpoints: Sequence[Checkpoint]) -> dict[Variant, Variant]:
+    """What each variant is compared with, where there is something."""
+    without_dropout = {
+        _equal_but_dropout(checkpoint.card): checkpoint
+        for checkpoint in reversed(checkpoints)
+        if checkpoint.card.model.dropout.label == "none"
+    }
+    references = {}
+    for checkpoint in (checkpoint for checkpoint in checkpoints if "raw" in checkpoint.card.weights):
+        card, raw = checkpoint.card, Variant(checkpoint, "raw")
+        references |= {Variant(checkpoint, name): raw for name in card.weights if name != "raw"}
+        baseline = without_dropout.get(_equal_but_dropout(card))
+        paired = baseline is not None and "raw" in baseline.card.weights and card.seed is not None and card.step is not None
+        if baseline is not None and paired and card.model.dropout.label != "none":
+            references[raw] = Variant(baseline, "raw")
+    return references
+
+
+def _equal_but_dropout(card: Card) -> tuple:
+    return (card.task, card.model.model_copy(update={"dropout": DropoutRates()}), card.train_length, card.seed, card.step)
+
+
+@dataclass(frozen=True)
+class Bag:
+    """Work done together: models of one task that are in memory together and see each batch together."""
+
+    rows: tuple[Variant, ...]
+    """whom the bag's part of the table is about"""
+    references: dict[Variant, Variant]
+    """what each of them is compared with, if anything"""
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Every model of the bag, each once."""
+        return list(dict.fromkeys((*self.rows, *self.references.values())))
+
+
+def _bags(wanted: Sequence[Variant], references: dict[Variant, Variant]) -> Iterator[Bag]:
+    """Splits the work into bags of about `MODELS_AT_ONCE` models, so that memory is bounded for any number of checkpoints.
+
+    A reference that several bags need is evaluated in each of them, which costs less than keeping every bootstrap table.
+    """
+    rows: tuple[Variant, ...] = ()
+    for variant in wanted:
+        longer = _bag((*rows, variant), references)
+        other_task = rows and rows[0].checkpoint.card.task != variant.checkpoint.card.task
+        if rows and (other_task or len(longer.variants) > MODELS_AT_ONCE):
+            yield _bag(rows, references)
+            rows = ()
+        rows = (*rows, variant)
+    yield _bag(rows, references)
+
+
+def _bag(rows: tuple[Variant, ...], references: dict[Variant, Variant]) -> Bag:
+    return Bag(rows, {variant: references[variant] for variant in rows if variant in references})
+
+
+def _compare_bag(
+    bag: Bag,
+    lengths: dict[Checkpoint, tuple[int, ...]],
+    sequences: int,
+    seed: int,
+    device: torch.device | str,
+    batch: int,
+    bar: tqdm,
+) -> pd.DataFrame:
+    task = make_task(bag.rows[0].checkpoint.card.task)
+    variants = bag.variants
+    models = [load(variant.checkpoint.folder, variant.weights, device) for variant in variants]
+    pairs = [(variants.index(variant), variants.index(reference)) for variant, reference in bag.references.items()]
+    own_lengths = [lengths[variant.checkpoint] for variant in variants]
+    summaries, differences = evaluate_together(models, own_lengths, task, pairs, sequences, seed, batch, bar)
+    paired = dict(zip(bag.references, differences, strict=True))
+    frames = []
+    for variant, model, summary in zip(variants, models, summaries, strict=True):
+        if variant not in bag.rows:
+            continue
+        rows = summary.rows()
+        if variant in paired:
+            rows = rows.merge(paired[variant].rows(), on=["metric", "length"], validate="1:1")
+            rows["reference"] = bag.references[variant].name
+        rows = rows.reindex(columns=[*ROW, *DIFFERENCE_COLUMNS])
+        named = labels(model, task) | {"checkpoint": variant.checkpoint.name}
+        frames.append(with_labels(rows, named))
+    return pd.concat(frames, ignore_index=True)

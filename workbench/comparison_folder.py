@@ -1,0 +1,93 @@
+"""A comparison as a folder: table, figures and report, written in one call.
+
+OUT/comparison.csv, comparison.parquet    the tidy table
+OUT/training.csv, training.parquet        the same for every step, where asked for
+OUT/figures/NAME.{html,pdf,svg,png}       with one plotly.min.js for the HTML files
+OUT/report.html                           one page that holds it all
+"""
+
+import logging
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from models.durable import write_file
+from workbench.comparison import Checkpoint, card_table, compare, find_checkpoints
+from workbench.evaluation import SEQUENCES
+from workbench.figures.export import FORMATS, Format, save_figures
+from workbench.figures.gallery import comparison_figures, training_figures
+from workbench.report import report
+from workbench.table import read_table, write_table
+
+logger = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, for whoever wants to open it or say so."""
+
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    report: Path | None
+
+    def __str__(self) -> str:
+        """One line for people."""
+        files = [*map(str, self.tables), f"{len(self.figures)} figure files"]
+        return ", ".join([*files, str(self.report)] if self.report else files)
+
+
+def write_comparison(
+    paths: Sequence[PathLike],
+    out: PathLike,
+    *,
+    sequences: int = SEQUENCES,
+    lengths: Sequence[int] | None = None,
+    seed: int = 0,
+    formats: Sequence[Format] = FORMATS,
+    progress: bool = False,
+) -> Written:
+    """Compares checkpoints (`compare`) and writes table, figures and report into a folder; existing files are replaced.
+
+    Raises as `compare` and `save_figures`.
+    """
+    frame = compare(paths, lengths, sequences, seed, progress=progress)
+    words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
+    return write_folder(
+        frame, find_checkpoints(paths), out, "Comparison over length", shlex.join(words), {"sequences": sequences, "seed": seed},
+        formats=formats,
+    )  # fmt: skip
+
+
+def write_folder(
+    frame: pd.DataFrame,
+    checkpoints: Sequence[Checkpoint],
+    out: PathLike,
+    title: str,
+    command: str,
+    settings: dict[str, object],
+    training: pd.DataFrame | None = None,
+    formats: Sequence[Format] = FORMATS,
+) -> Written:
+    """Writes table, figures and report of a frame that is at hand; `training` is a frame of every step, for the timelines."""
+    folder = Path(out)
+    tables = write_table(frame, folder)
+    figures = comparison_figures(frame)
+    if training is not None:
+        tables += write_table(training, folder, "training")
+        figures |= training_figures(training)
+    files = save_figures(figures, folder / "figures", formats)
+    page = report(frame, card_table(checkpoints), figures, title, command, settings)
+    write_file(folder / "report.html", page.encode())
+    return Written(tables, tuple(files), folder / "report.html")
+
+
+def write_figures(table: PathLike, out: PathLike, formats: Sequence[Format] = FORMATS) -> Written:
+    """Draws the standard figures of a table that `compare` wrote. Raises ValueError for another file or an unknown format."""
+    files = save_figures(comparison_figures(read_table(table)), out, formats)
+    return Written((), tuple(files), None)

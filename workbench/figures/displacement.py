@@ -1,0 +1,123 @@
+"""Figures of logit displacement: each a function of a tidy frame of `probes/`."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.figures.theme import DIVERGING, INK, MUTED, PALETTE, apply_theme, length_axis
+
+CONTEXT, QUERY, MARGIN, CONTROL = PALETTE[0], PALETTE[1], PALETTE[2], MUTED
+COLOURS = {"context": CONTEXT, "query": QUERY, "margin": MARGIN, "control": CONTROL}
+
+
+def displacement_by_length(frame: pd.DataFrame, fit: pd.DataFrame | None = None) -> go.Figure:
+    """Three panels against length: displacement with the 2/s law (log-log), margin, and the share that is not positive.
+
+    A logarithm cannot show a displacement <= 0: what the first panel leaves out is the third panel's share, and the margins and
+    the control are on a linear axis, where nothing is left out.
+
+    Args:
+        frame: of `probes.logit_displacement.displacement`.
+        fit: of `probes.logit_displacement.power_law`; its slope and interval go into the panel's title.
+    """
+    titles = (f"displacement{_slope_text(fit)}", "margin", "share not positive")
+    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.09)
+    measured = {measure: frame[frame["measure"] == measure] for measure in COLOURS}
+    for measure, rows in measured.items():
+        logarithmic = measure in ("context", "query")
+        _add_measured(figure, rows[rows["value"] > 0] if logarithmic else rows, measure, column=1 if logarithmic else 2)
+        name = "misordered" if measure == "margin" else measure
+        share = go.Scatter(x=rows["length"], y=rows["not_positive"], name=name, line_color=COLOURS[measure], showlegend=False)
+        figure.add_trace(share, row=1, col=3)
+    _add_dashed(figure, measured["context"], "law", "2/s law", CONTEXT, column=1)
+    _add_dashed(figure, measured["margin"], "law", "2/s law of the margin", MARGIN, column=2)
+    _add_dashed(figure, frame[frame["measure"] == "needed"], "value", "needed for 1 % illegal mass", INK, column=1)
+    length_axis(figure, None)
+    doublings = 2 ** np.arange(int(np.log2(frame["length"].max())) + 1)
+    figure.update_xaxes(type="log", tickvals=doublings, row=1, col=1)
+    figure.update_yaxes(type="log", dtick="D2", title_text="displacement (logits)", row=1, col=1)
+    figure.update_yaxes(title_text="margin (logits)", row=1, col=2)
+    figure.update_yaxes(title_text="share of measurements <= 0", range=[-0.02, 1.02], row=1, col=3)
+    return apply_theme(figure)
+
+
+def displacement_table(frame: pd.DataFrame, table: str = "displacement") -> go.Figure:
+    """Heatmap of one table of `LogitTables.frame()`: bias, displacement or attention logits; the colours are centred on 0.
+
+    Raises ValueError for a table the frame does not hold.
+    """
+    known = sorted(frame["table"].unique())
+    if table not in known:
+        raise ValueError(f"table {table!r} is not in the frame, expected one of {known}; choose one of them")
+    values = frame[frame["table"] == table].pivot(index="row", columns="logit", values="value")
+    column = "attended token" if table == "attention logits" else "logit"
+    row = "attended token" if table == "displacement" else "last token"
+    figure = go.Figure(
+        go.Heatmap(z=values, x=values.columns, y=values.index, colorscale=DIVERGING, zmid=0, colorbar={"title": "logits"})
+    )
+    figure.update_layout(title=table, xaxis_title=column, yaxis_title=row)
+    figure.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
+    figure.update_xaxes(constrain="domain")
+    return apply_theme(figure)
+
+
+def displacement_structure(frame: pd.DataFrame) -> go.Figure:
+    """Fitted gamma and b of every token beside their controls, of `probes.displacement_structure.displacement_structure`."""
+    figure = go.Figure()
+    styles = {"gamma": (CONTEXT, "circle"), "b": (QUERY, "square")}
+    styles |= {"gamma_control": (CONTEXT, "circle-open"), "b_control": (QUERY, "square-open")}
+    for column, (colour, symbol) in styles.items():
+        figure.add_trace(
+            go.Scatter(
+                x=frame["token"],
+                y=frame[column],
+                name=column.replace("_", ", "),
+                mode="markers",
+                marker={"color": colour, "symbol": symbol},
+            )
+        )
+    residual = float(np.sqrt((frame["relative_residual"] ** 2).mean()))
+    figure.update_layout(
+        title=f"structure of the displacement: residual {residual:.2g} of gamma", xaxis_title="token", yaxis_title="logits"
+    )
+    return apply_theme(figure)
+
+
+def two_token_residual(frame: pd.DataFrame) -> go.Figure:
+    """Residual of the two-token identity against length, with the uniform-attention control, of `two_token_identity`.
+
+    From length 3: there is nothing to reconstruct at 1 and 2.
+    """
+    figure, frame = go.Figure(), frame[frame["length"] >= 3]
+    for column, name in (("residual", "the model's attention"), ("uniform_residual", "uniform attention (control)")):
+        figure.add_trace(go.Scatter(x=frame["length"], y=frame[column], name=name, mode="lines+markers"))
+    figure.update_layout(title="two-token identity", yaxis_title="residual / largest logit", yaxis_type="log")
+    return apply_theme(length_axis(figure, None))
+
+
+def _slope_text(fit: pd.DataFrame | None) -> str:
+    if fit is None:
+        return ""
+    row = fit.iloc[0]
+    return f"<br>slope {row['slope']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], law {row['law']:g}"
+
+
+def _add_measured(figure: go.Figure, rows: pd.DataFrame, measure: str, column: int) -> None:
+    interval = {"array": rows["ci_high"] - rows["value"], "arrayminus": rows["value"] - rows["ci_low"]}
+    trace = go.Scatter(
+        x=rows["length"],
+        y=rows["value"],
+        name=measure,
+        mode="lines+markers",
+        line_color=COLOURS[measure],
+        error_y={"type": "data", "symmetric": False} | interval,
+        customdata=rows["not_positive"],
+        hovertemplate="length %{x}: %{y:.3g} logits, %{customdata:.1%} not positive",
+    )
+    figure.add_trace(trace, row=1, col=column)
+
+
+def _add_dashed(figure: go.Figure, rows: pd.DataFrame, column_name: str, name: str, colour: str, column: int) -> None:
+    line = {"color": colour, "dash": "dash", "width": 1}
+    figure.add_trace(go.Scatter(x=rows["length"], y=rows[column_name], name=name, mode="lines", line=line), row=1, col=column)

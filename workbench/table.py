@@ -1,0 +1,84 @@
+"""The tidy frame of evaluations and comparisons: its columns, their types, the spread over seeds, and its place on disk.
+
+It imports neither torch nor models, so that drawing figures from a table starts quickly.
+"""
+
+import io
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from models.durable import write_file
+
+logger = logging.getLogger(__name__)
+
+LABELS = ("checkpoint", "task", "vocab", "shape", "train_length", "dropout", "weights", "averaging", "seed", "step")
+"""What a row is about."""
+ROW = ("length", "metric", "value", "ci_low", "ci_high", "sequences")
+"""What it says; `sequences` counts those with a legal next token at that length."""
+COLUMNS = (*LABELS, *ROW)
+DIFFERENCE_COLUMNS = ("reference", "difference", "difference_low", "difference_high")
+SEED_COLUMNS = ("seeds", "seed_mean", "seed_sd", "seed_low", "seed_high")
+EQUAL_BUT_SEED = ("task", "vocab", "shape", "train_length", "dropout", "weights", "averaging", "step")
+"""Rows that agree in these, and in length and metric, differ in nothing but the seed."""
+
+
+def with_labels(rows: pd.DataFrame, named: dict[str, object]) -> pd.DataFrame:
+    """Rows with label columns put in front, in the order and with the types of `COLUMNS`; further columns follow."""
+    rest = [name for name in rows.columns if name not in COLUMNS]
+    return typed(rows.assign(**named)[[*COLUMNS, *rest]])
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with each column's own type: text, floats, and whole numbers (pandas' Int64 where one may be unknown)."""
+    types = dict.fromkeys((*LABELS, "metric", "reference"), "string") | dict.fromkeys(("vocab", "length", "sequences"), "int64")
+    types |= dict.fromkeys(("train_length", "seed", "step"), "Int64") | {"seeds": "int64"}
+    return frame.astype({name: types.get(name, "float64") for name in frame.columns})
+
+
+def with_seed_spread(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with `SEED_COLUMNS`: the spread of `value` over rows that are equal in everything but the seed.
+
+    Where a seed is unknown or occurs twice, the checkpoints differ in something the table does not tell, and each stands alone.
+    """
+    groups = frame.groupby([*EQUAL_BUT_SEED, "length", "metric"], dropna=False, sort=False)
+    size = groups["value"].transform("size")
+    together = groups["seed"].transform("nunique") == size
+    if (~together & (size > 1)).any():
+        names = ", ".join(frame.loc[~together & (size > 1), "checkpoint"].unique())
+        logger.warning("no spread over seeds for %s: their seeds are unknown or occur twice; compare them apart", names)
+    value = groups["value"]
+    spread = {"seed_mean": value.transform("mean"), "seed_low": value.transform("min"), "seed_high": value.transform("max")}
+    columns = {name: series.where(together, frame["value"]) for name, series in spread.items()}
+    columns |= {"seeds": size.where(together, 1).astype("int64"), "seed_sd": value.transform("std").where(together)}
+    return frame.assign(**{name: columns[name] for name in SEED_COLUMNS})
+
+
+def write_table(frame: pd.DataFrame, folder: str | os.PathLike[str], name: str = "comparison") -> tuple[Path, Path]:
+    """Writes name.csv and name.parquet into a folder, each whole or not at all, and returns their paths.
+
+    The same frame gives the same bytes; csv holds every digit.
+    """
+    columnar = io.BytesIO()
+    frame.to_parquet(columnar, index=False)
+    csv, parquet = Path(folder) / f"{name}.csv", Path(folder) / f"{name}.parquet"
+    write_file(csv, frame.to_csv(index=False, lineterminator="\n").encode())
+    write_file(parquet, columnar.getvalue())
+    return csv, parquet
+
+
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A table that `write_table` wrote: its csv, its parquet, or the folder of both. Raises ValueError for any other file."""
+    file = Path(path) / "comparison.parquet" if Path(path).is_dir() else Path(path)
+    try:
+        frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {file} as a comparison ({error}); give comparison.csv or comparison.parquet") from error
+    missing = [name for name in (*COLUMNS, *DIFFERENCE_COLUMNS, *SEED_COLUMNS) if name not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{file} is no table of `workbench compare`: it has no column {', '.join(missing)}; give comparison.csv"
+        )
+    return typed(frame)
