@@ -6,8 +6,8 @@
         trainer.safetensors  optimiser state and averages, and
         trainer.json         the rest of what a bit-for-bit resume needs (both absent from bundled and imported checkpoints)
 
-A folder is written to a temporary sibling, fsynced and renamed, so a reader never sees half of one; reading checks every sha256.
-Nothing is ever unpickled. Weights are in the plain model's keys, unfolded.
+A folder is written to a temporary sibling, fsynced and renamed, so a reader never sees half of one; reading checks each
+sha256. Nothing is ever unpickled. Weights are in the plain model's keys, unfolded.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ CARD_FILE = "card.json"
 MAX_CARD_BYTES = 1 << 20
 
 StateDict = Mapping[str, Tensor]
+DropoutKernel = Literal["explicit masks", "fused attention", "none"]
 
 
 class Card(Config):
@@ -56,7 +57,7 @@ class Card(Config):
     """training sequences seen; None where unknown"""
     averaging: AveragingConfig | None = None
     """how ema and bema were made; None where there are none"""
-    dropout_kernel: Literal["explicit masks", "fused attention", "none"] = "none"
+    dropout_kernel: DropoutKernel = "none"
     """how dropout was drawn in training"""
     command: str | None = None
     """the command that made it"""
@@ -91,7 +92,7 @@ def save_checkpoint(
     """Writes a checkpoint atomically and returns its card with the sha256 of each file.
 
     Args:
-        folder: the checkpoint folder; its parents are made. Raises FileExistsError if it exists: checkpoints are never overwritten.
+        folder: the checkpoint folder; its parents are made. Raises FileExistsError if it exists: nothing is overwritten.
         card: everything but `sha256`.
         weights: plain state dicts by name.
         trainer: what `workbench train` needs to go on; None for a checkpoint that is only to be read.
@@ -145,7 +146,9 @@ def read_card(folder: Path) -> Card:
     path = folder / CARD_FILE
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
-            raise CheckpointError(f"{path} has {path.stat().st_size} bytes, a card has at most {MAX_CARD_BYTES}; it is not a card of ours")
+            raise CheckpointError(
+                f"{path} has {path.stat().st_size} bytes, a card has at most {MAX_CARD_BYTES}; it is not a card of ours"
+            )
         return Card.model_validate_json(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; give a checkpoint folder") from error

@@ -1,7 +1,7 @@
 """Reads the public OthelloGPT formats into checkpoints of ours. The only file that may unpickle, and only tensors.
 
-Two layouts: minGPT keys (`tok_emb.weight`, `blocks.0.attn.query.weight`; likenneth/othello_world and its forks) and TransformerLens
-keys (`embed.W_E`, `blocks.0.attn.W_Q`; the published synthetic model, whose LayerNorms are folded into the next weights).
+Two layouts: minGPT keys (`tok_emb.weight`, `blocks.0.attn.query.weight`; likenneth/othello_world and its forks), and
+TransformerLens keys (`embed.W_E`, `blocks.0.attn.W_Q`; the published synthetic model, with LayerNorms folded away).
 """
 
 import pickle
@@ -33,7 +33,7 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
     """Turns a public OthelloGPT file into a checkpoint with raw weights.
 
     Args:
-        address: a .safetensors, .pth, .pt or .ckpt file, or an fsspec address (`hf://owner/name/file`) where there is a network.
+        address: a .safetensors, .pth, .pt or .ckpt file, or, with a network, an fsspec address (`hf://owner/name/file`).
         out: the checkpoint folder to write.
         heads: attention heads, which minGPT keys do not tell (default 8); TransformerLens keys do, and must agree.
 
@@ -69,7 +69,9 @@ def read_tensors(address: str) -> Mapping[str, object]:
             else:
                 state = load_safetensors_bytes(file.read())
     except (OSError, ImportError, ValueError) as error:
-        raise ImportFailed(f"cannot open {address} ({error}); give a file, or an address such as hf://owner/name/file") from error
+        raise ImportFailed(
+            f"cannot open {address} ({error}); give a file, or an address such as hf://owner/name/file"
+        ) from error
     except SafetensorError as error:
         raise ImportFailed(f"{address} is no valid safetensors file ({error}); download it again") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

@@ -4,6 +4,8 @@ Source of the quantity: entropy of the attention distribution of a query over th
 one token) and ln s (uniform), and exp(entropy) is the number of tokens that uniform attention of that entropy would cover.
 """
 
+from collections.abc import Callable
+
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int64
@@ -40,7 +42,9 @@ def logits_and_entropy(
     if model.training:
         raise ValueError("the model is in training mode; analysis wants eval mode: call model.eval() first")
     layers: list[Float[Tensor, "batch head query"]] = []
-    hooks = [(f"blocks.{layer}.attn.hook_pattern", _append_entropy_to(layers)) for layer in range(model.cfg.n_layers)]
+    hooks: list[tuple[str | Callable, Callable]] = [
+        (f"blocks.{layer}.attn.hook_pattern", _append_entropy_to(layers)) for layer in range(model.cfg.n_layers)
+    ]
     with torch.no_grad(), model.hooks(fwd_hooks=hooks):
         logits = model(tokens)
     return logits, rearrange(layers, "layer batch head position -> batch position layer head")

@@ -1,28 +1,36 @@
-"""Fits board probes of several kinds and frames on one model: one pass for everything in closed form, more for gradient fits.
+"""Fits board probes of several kinds and frames on one model: one pass in closed form, further passes for gradient fits.
 
 For: getting from a model to fitted probes. Not for: how well they read (`board_scores.py`), nor the whole job with its controls
 (`board_state.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from models.othello.labels import STATES, Frame
+from models.othello.labels import STATES
 from probes.board_probe import BoardProbe, ProbeCard, ProbeKind
 from probes.gradient_fit import GradientFit, logistic_fits, logistic_probe, nonlinear_fits, nonlinear_probe
-from probes.harvest import BATCH, Games, Positions, Target, batches, harvest
-from probes.linear_probe import RIDGE, Moments, closed_form
-from probes.residual_stream import Model, layers_of, width_of
+from probes.harvest import BATCH, Consume, Games, Positions, Target, batches, harvest
+from probes.linear_probe import RIDGE, LinearProbe, Moments, closed_form
+from probes.nonlinear_probe import NonlinearProbe
+from probes.residual_stream import layers_of, width_of
 from probes.subject import Subject
 
-EPOCHS: dict[ProbeKind, int] = {"closed-form": 0, "logistic": 1, "nonlinear": 4}
+PASSES: dict[ProbeKind, int] = {"closed-form": 0, "logistic": 1, "nonlinear": 4}
 """Passes over the games after the first, which gives the closed form that the others start from."""
+
+AnyProbe = LinearProbe | NonlinearProbe
+Start = Callable[[Moments, LinearProbe, int], list[GradientFit]]
+Finish = Callable[[list[GradientFit]], AnyProbe]
+GRADIENT_FITS: dict[ProbeKind, tuple[Start, Finish]] = {
+    "logistic": (logistic_fits, logistic_probe),
+    "nonlinear": (nonlinear_fits, nonlinear_probe),
+}
+"""How a gradient fit starts and what it ends as."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,6 @@ def fit_probes(
     targets: Sequence[Target],
     kinds: Sequence[ProbeKind] = ("closed-form",),
     *,
-    model: Model | None = None,
     ridge: float = RIDGE,
     batch: int = BATCH,
     progress: bool = False,
@@ -51,44 +58,63 @@ def fit_probes(
         games: which games to fit on.
         targets: what to fit; a shuffled one is fitted in closed form only.
         kinds: which kinds; the closed form is always fitted, as the others start from it.
-        model: fit on this model in place of the subject's (the control with random weights).
         ridge: penalty of the closed form, relative to the mean variance of a stream coordinate.
         batch: games a forward pass and, for gradient fits, a step.
         progress: show a progress bar for every pass.
 
     Raises:
-        ValueError: an unknown kind or frame; see also `harvest`.
+        ValueError: see `harvest`.
     """
-    _require_known(kinds, targets)
-    studied = model or subject.model
-    squares = subject.task.board.squares
-    device = next(iter(studied.parameters())).device
-    moments = Moments(len(layers_of(studied)), width_of(studied), 2 * squares * len(targets), device)
-    counts = torch.zeros(len(targets), subject.longest, 2 * squares, device=device)
+    model, squares, device = subject.model, subject.task.board.squares, subject.device
+    moments = Moments(len(layers_of(model)), width_of(model), 2 * squares * len(targets), device)
+    counts = {target: torch.zeros(subject.longest, squares, 3, dtype=torch.int64, device=device) for target in targets}
+    harvest(subject, games, targets, _taking(moments, counts), batch=batch, progress=progress, description="closed-form fit")
+    closed = {target: closed_form(moments, squares, at, ridge) for at, target in enumerate(targets)}
+    probes: dict[tuple[ProbeKind, Target], AnyProbe] = {("closed-form", target): closed[target] for target in targets}
+    plain = [target for target in targets if not target.shuffled]
+    for kind in dict.fromkeys(kinds):
+        if kind == "closed-form":
+            continue
+        start, finish = GRADIENT_FITS[kind]
+        steps = PASSES[kind] * len(batches(games, batch))
+        fits = {target: start(moments, closed[target], steps) for target in plain}
+        for number in range(1, PASSES[kind] + 1):
+            what = f"{kind} fit, pass {number} of {PASSES[kind]}"
+            harvest(subject, games, plain, _stepping(fits), batch=batch, progress=progress, description=what)
+        probes |= {(kind, target): finish(layers) for target, layers in fits.items()}
+    return Fitted({key: BoardProbe(_card(subject, games, *key, moments), probe) for key, probe in probes.items()}, counts)
 
+
+def _taking(moments: Moments, counts: dict[Target, Int64[Tensor, "length square state"]]) -> Consume:
     def take(layer: int, stream: Float[Tensor, "row width"], positions: Positions) -> None:
         moments.add(layer, stream, positions.indicators)
         if layer == 0:
-            add_counts(counts, positions)
+            for target, state in positions.states.items():
+                hot = torch.nn.functional.one_hot(state.long(), 3)
+                counts[target].index_add_(0, positions.length - 1, hot)
 
-    harvest(subject, games, targets, take, model=studied, batch=batch, progress=progress, description="closed-form fit")
-    linear = [closed_form(moments, squares, at, ridge) for at in range(len(targets))]
-    probes = {("closed-form", target): linear[at] for at, target in enumerate(targets)}
-    for kind in ("logistic", "nonlinear"):
-        if kind not in kinds:
-            continue
-        steps = EPOCHS[kind] * len(batches(games, batch))
-        start = logistic_fits if kind == "logistic" else nonlinear_fits
-        plain = [target for target in targets if not target.shuffled]
-        fits = {target: start(moments, probes["closed-form", target], steps) for target in plain}
-        for epoch in range(EPOCHS[kind]):
-            description = f"{kind} fit, pass {epoch + 1} of {EPOCHS[kind]}"
-            harvest(subject, games, plain, _stepping(fits), model=studied, batch=batch, progress=progress, description=description)
+    return take
+
+
+def _stepping(fits: dict[Target, list[GradientFit]]) -> Consume:
+    def step(layer: int, stream: Float[Tensor, "row width"], positions: Positions) -> None:
         for target, layers in fits.items():
-            like = probes["closed-form", target]
-            probes[kind, target] = logistic_probe(layers, like) if kind == "logistic" else nonlinear_probe(layers, squares)
-    cards = {key: _card(subject, games, *key, len(layers_of(studied)), width_of(studied)) for key in probes}
-    return Fitted(
-        {key: BoardProbe(cards[key], probe) for key, probe in probes.items()},
-        {target: _with_third(counts[at], squares) for at, target in enumerate(targets)},
+            layers[layer].step(stream, positions.states[target])
+
+    return step
+
+
+def _card(subject: Subject, games: Games, kind: ProbeKind, target: Target, moments: Moments) -> ProbeCard:
+    return ProbeCard(
+        kind=kind,
+        frame=target.frame,
+        states=STATES[target.frame],
+        layers=tuple(range(moments.layers)),
+        width=moments.width,
+        squares=subject.task.board.squares,
+        seed=games.seed,
+        games=games.stop - games.start,
+        checkpoint=str(subject.labels["checkpoint"]),
+        weights=subject.weights,
+        checkpoint_sha256=subject.sha256,
     )

@@ -118,7 +118,7 @@ def load_probe(folder: Path, checkpoint_sha256: str | None = None, device: torch
         _check_shapes(card, tensors)
         read = kind(**{field.name: tensors[field.name].to(device) for field in dataclasses.fields(kind)})
     except (SafetensorError, KeyError) as error:
-        raise ProbeError(f"{folder / TENSOR_FILE} does not hold the tensors of a {card.kind} probe ({error}); fit it again") from error
+        raise ProbeError(f"{folder / TENSOR_FILE} holds no {card.kind} probe ({error}); fit it again") from error
     return BoardProbe(card, read)
 
 
@@ -130,9 +130,10 @@ def _read(folder: Path) -> tuple[ProbeCard, bytes]:
         raise ProbeError(f"cannot read {error.filename}: {error.strerror}; give the folder of a saved probe") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise ProbeError(f"{folder / CARD_FILE} is no valid probe card ({first['loc']}: {first['msg']}); fit the probe again") from error
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise ProbeError(f"{folder / CARD_FILE} is no valid card ({where}: {first['msg']}); fit the probe again") from error
     if hashlib.sha256(data).hexdigest() != card.sha256.get(TENSOR_FILE):
-        raise ProbeError(f"{folder / TENSOR_FILE} is not the file its card tells of: it was changed or damaged; fit the probe again")
+        raise ProbeError(f"{folder / TENSOR_FILE} is not what its card says: it was changed or damaged; fit the probe again")
     return card, data
 
 

@@ -26,18 +26,21 @@ class ClusteredMeans:
         zeros = torch.zeros(shape, dtype=torch.float64)
         self._total, self._weight, self._total2, self._cross, self._weight2, self._present = (zeros.clone() for _ in range(6))
 
-    def add(self, total: Float[Tensor, "sequence *shape"], weight: Float[Tensor, "sequence *shape"], at: object = ...) -> None:
+    def add(
+        self, total: Float[Tensor, "sequence *shape"], weight: Float[Tensor, "sequence *shape"], at: int | None = None
+    ) -> None:
         """Adds a batch of sequences: of each, the sum of its values and how many they are (0 where it has none).
 
-        `at` indexes the cells they go to; all of them when not given.
+        `at` is the index on the first axis of the cells they go to; when not given, they go to all cells.
         """
+        where = ... if at is None else at
         total, weight = total.double().cpu(), weight.double().cpu()
-        self._total[at] += total.sum(0)
-        self._weight[at] += weight.sum(0)
-        self._total2[at] += (total * total).sum(0)
-        self._cross[at] += (total * weight).sum(0)
-        self._weight2[at] += (weight * weight).sum(0)
-        self._present[at] += (weight > 0).sum(0)
+        self._total[where] += total.sum(0)
+        self._weight[where] += weight.sum(0)
+        self._total2[where] += (total * total).sum(0)
+        self._cross[where] += (total * weight).sum(0)
+        self._weight2[where] += (weight * weight).sum(0)
+        self._present[where] += (weight > 0).sum(0)
 
     @property
     def sequences(self) -> Float64[np.ndarray, "*shape"]:
@@ -56,7 +59,7 @@ class ClusteredMeans:
         return torch.where(n > 1, n / (n - 1) * spread / self._weight**2, torch.nan).numpy()
 
     def intervals(self) -> Interval:
-        """mean -+ 1.96 standard errors."""
+        """Mean -+ 1.96 standard errors."""
         mean, half = self.means(), Z * np.sqrt(self.variances())
         return mean - half, mean + half
 
@@ -66,7 +69,7 @@ class ClusteredMeans:
         with np.errstate(divide="ignore", invalid="ignore"):
             observations = np.minimum(mean * (1 - mean) / variance, self._weight.numpy())
         observations = np.where(variance > 0, observations, n)
+        observations = np.where(np.isnan(variance), np.nan, observations)
         centre = (mean + Z**2 / (2 * observations)) / (1 + Z**2 / observations)
         half = Z / (1 + Z**2 / observations) * np.sqrt(mean * (1 - mean) / observations + Z**2 / (4 * observations**2))
-        unknown = np.isnan(variance)
-        return np.where(unknown, np.nan, centre - half), np.where(unknown, np.nan, centre + half)
+        return centre - half, centre + half

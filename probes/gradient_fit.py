@@ -1,13 +1,13 @@
 """Probes fitted by gradient: multinomial logistic, and two-layer nonlinear; minibatches stream by, nothing is kept.
 
-For: fits that minimise the cross-entropy of the states. Both start at the closed-form linear probe and see whitened streams (each
-direction of variance 1), so that few passes over few games suffice and one learning rate serves every layer: Adam (Kingma and
-Ba 2015), its rate falling linearly to 0. Not for: the loop over games (`harvest.py`).
+For: fits that minimise the cross-entropy of the states. Both start at the closed-form linear probe and see whitened streams
+(each direction of variance 1), so that few passes over few games suffice and one learning rate serves every layer: Adam (Kingma
+and Ba 2015), its rate falling linearly to 0. Not for: the loop over games (`harvest.py`).
 """
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Float64, Int8
 from torch import Tensor
 
@@ -50,8 +50,8 @@ class GradientFit:
     def __init__(self, whitening: Whitening, start: list[Float[Tensor, "..."]], steps: int):
         """`start` is weight and bias, alternating, of each layer of the net; `steps` is how many minibatches will come."""
         self.whitening = whitening
-        self.parameters = [tensor.float().clone().requires_grad_() for tensor in start]
-        self._optimiser = torch.optim.Adam(self.parameters, lr=LEARNING_RATE)
+        self._parameters = [tensor.float().clone().requires_grad_() for tensor in start]
+        self._optimiser = torch.optim.Adam(self._parameters, lr=LEARNING_RATE)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, lambda step: max(0.0, 1 - step / steps))
 
     def step(self, stream: Float[Tensor, "row width"], state: Int8[Tensor, "row square"]) -> None:
@@ -67,8 +67,12 @@ class GradientFit:
         self._optimiser.zero_grad()
         self._schedule.step()
 
+    def arrived(self) -> list[Float[Tensor, "..."]]:
+        """Weight and bias, alternating, as they are now, on whitened coordinates."""
+        return [parameter.detach() for parameter in self._parameters]
+
     def _net(self, x: Float[Tensor, "row width"]) -> Float[Tensor, "row column"]:
-        *hidden, weight, bias = self.parameters
+        *hidden, weight, bias = self._parameters
         if hidden:
             x = torch.addmm(hidden[1], x, hidden[0]).relu()
         return torch.addmm(bias, x, weight)
@@ -84,18 +88,17 @@ def logistic_fits(moments: Moments, start: LinearProbe, steps: int) -> list[Grad
     return fits
 
 
-def logistic_probe(fits: list[GradientFit], like: LinearProbe) -> LinearProbe:
-    """What logistic fits have arrived at, as a probe on the stream itself."""
-    weights, biases, patterns = [], [], []
-    for fit in fits:
-        weight, bias = (tensor.detach() for tensor in fit.parameters)
-        own, own_bias = fit.whitening.unfold(weight, bias)
-        weights.append(own)
-        biases.append(own_bias)
-        patterns.append(fit.whitening.covariance @ own)
-    shape = like.bias.shape[1:]
-    stacked = (torch.stack(parts).float().unflatten(-1, shape) for parts in (weights, biases, patterns))
-    return LinearProbe(*stacked)
+def logistic_probe(fits: list[GradientFit]) -> LinearProbe:
+    """What logistic fits have arrived at, on the stream itself; the scores of a square sum to 0, which fixes the gauge."""
+    own = [fit.whitening.unfold(*(_centred(part) for part in fit.arrived())) for fit in fits]
+    patterns = [fit.whitening.covariance @ weight for fit, (weight, _) in zip(fits, own, strict=True)]
+    weights, biases = zip(*own, strict=True)
+    return LinearProbe(*(torch.stack(parts).float().unflatten(-1, (-1, 3)) for parts in (weights, biases, patterns)))
+
+
+def _centred(scores: Float[Tensor, "*rest column"]) -> Float[Tensor, "*rest column"]:
+    scores = rearrange(scores, "... (square state) -> ... square state", state=3)
+    return (scores - scores.mean(-1, keepdim=True)).flatten(-2)
 
 
 def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int, seed: int = 0) -> list[GradientFit]:
@@ -124,12 +127,12 @@ def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int, seed: int =
     return fits
 
 
-def nonlinear_probe(fits: list[GradientFit], squares: int) -> NonlinearProbe:
+def nonlinear_probe(fits: list[GradientFit]) -> NonlinearProbe:
     """What nonlinear fits have arrived at, as a probe on the stream itself."""
-    hidden = [fit.whitening.unfold(fit.parameters[0].detach(), fit.parameters[1].detach()) for fit in fits]
-    hidden_weight, hidden_bias = (torch.stack(parts).float() for parts in zip(*hidden, strict=True))
-    weight, bias = (torch.stack([fit.parameters[at].detach() for fit in fits]).unflatten(-1, (squares, 3)) for at in (2, 3))
-    return NonlinearProbe(hidden_weight, hidden_bias, weight, bias)
+    hidden = [fit.whitening.unfold(*fit.arrived()[:2]) for fit in fits]
+    out = [fit.arrived()[2:] for fit in fits]
+    weights = (torch.stack(parts).float() for parts in zip(*hidden, strict=True))
+    return NonlinearProbe(*weights, *(torch.stack(parts).unflatten(-1, (-1, 3)) for parts in zip(*out, strict=True)))
 
 
 def _whitened(probe: LinearProbe, layer: int, whitening: Whitening) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
 """Games to labelled positions: which games, which positions, what is on each square, and the stream there, layer by layer.
 
 For: feeding every board probe, while it is fitted and while it is measured, from one forward pass of all layers; nothing is
-kept. Games are drawn by number from a stream of their own, fitting first and measuring after it, so that a game is wholly on one
-side (split by game, never by position). Positions are those with a legal next move: padding and finished games are left out.
+kept. Games are drawn by number from a stream of their own, for fitting first and for measuring after, so that a game is wholly
+on one side (split by game, never by position). Positions are those with a legal next move: no padding, no finished game.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from models.othello import labels
 from models.othello.labels import Frame
 from models.othello.task import OthelloTask
-from probes.residual_stream import Model, Stream, read_streams
+from probes.residual_stream import Stream, read_streams
 from probes.subject import Subject
 
 PROBE_STREAM = 1 << 36
@@ -87,8 +87,8 @@ def labelled(
         state = labels.board_state(replay, target.frame)
         state = state.roll(1, dims=0) if target.shuffled else state
         states[target] = rearrange(state, "game position square -> (game position) square")[rows].to(device)
-    position = tokens.shape[1]
-    return Positions(tokens.to(device), rows.to(device), (rows // position).to(device), (rows % position + 1).to(device), states)
+    game, position = rows // tokens.shape[1], rows % tokens.shape[1]
+    return Positions(tokens.to(device), rows.to(device), game.to(device), (position + 1).to(device), states)
 
 
 Consume = Callable[[int, Float[Tensor, "row width"], Positions], None]
@@ -101,7 +101,6 @@ def harvest(
     targets: Sequence[Target],
     consume: Consume,
     *,
-    model: Model | None = None,
     batch: int = BATCH,
     progress: bool = False,
     description: str = "games",
@@ -113,23 +112,24 @@ def harvest(
         games: which games.
         targets: which labels the positions get.
         consume: keeps what it needs; called in order of layer, without gradients.
-        model: run this model in place of the subject's, on the same games (the control with random weights).
         batch: games a forward pass; at least 2, and a last game that would be alone joins the batch before it.
         progress: show a progress bar.
         description: what the bar says.
     """
-    model = model or subject.model
-    device = next(iter(model.parameters())).device
     with tqdm(total=games.stop - games.start, unit="game", desc=description, disable=not progress) as bar:
-        for first, last in _batches(games, batch):
+        for first, last in batches(games, batch):
             tokens = subject.task.sequences(PROBE_STREAM + games.seed, first, last - first)[:, : subject.longest]
-            positions = labelled(subject.task, tokens, targets, device)
-            read_streams(model, positions.tokens, lambda layer, stream, at=positions: consume(layer, at.select(stream), at))
+            positions = labelled(subject.task, tokens, targets, subject.device)
+            read_streams(subject.model, positions.tokens, partial(_hand_over, consume, positions))
             bar.update(last - first)
 
 
-def _batches(games: Games, batch: int) -> list[tuple[int, int]]:
-    """A shuffled label needs another game in the batch, hence no batch of one."""
+def _hand_over(consume: Consume, positions: Positions, layer: int, stream: Stream) -> None:
+    consume(layer, positions.select(stream), positions)
+
+
+def batches(games: Games, batch: int) -> list[tuple[int, int]]:
+    """First and last + 1 game of each forward pass. A shuffled label needs another game in its batch, hence no batch of one."""
     edges = list(range(games.start, games.stop, max(batch, 2)))
     if games.stop - edges[-1] == 1:
         edges.pop()

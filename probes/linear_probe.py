@@ -40,10 +40,12 @@ class Moments:
 
     def __init__(self, layers: int, width: int, columns: int, device: torch.device | str = "cpu"):
         """Memory is layers x width x (width + columns) float64 numbers, whatever the number of positions."""
+        self.layers, self.width = layers, width
         self.rows = [0] * layers
         self._shift = torch.zeros(layers, width, device=device)
         shapes = ((width,), (columns,), (width, width), (width, columns))
-        self._x, self._y, self._xx, self._xy = (torch.zeros(layers, *shape, dtype=torch.float64, device=device) for shape in shapes)
+        sums = (torch.zeros(layers, *shape, dtype=torch.float64, device=device) for shape in shapes)
+        self._x, self._y, self._xx, self._xy = sums
 
     def add(self, layer: int, stream: Float[Tensor, "row width"], target: Float[Tensor, "row column"]) -> None:
         """Adds a batch of positions to one layer; a batch without positions adds nothing."""
@@ -88,8 +90,8 @@ def closed_form(moments: Moments, squares: int, target: int = 0, ridge: float = 
     """The least-squares probe of every layer and square: ridge regression onto the indicators of the states.
 
     Minimises mean |indicator - stream @ weight - bias|^2 + penalty |weight|^2 with an unpenalised bias, solved in float64. The
-    penalty is `ridge` times the mean variance of a stream coordinate, so that it means the same at every layer. Limits: a stream
-    that never varies gives weight 0 and the base rates as bias; ridge -> 0 gives ordinary least squares.
+    penalty is `ridge` times the mean variance of a stream coordinate, so that it means the same at every layer. Limits: a
+    stream that never varies gives weight 0 and the base rates as bias; ridge -> 0 gives ordinary least squares.
 
     Args:
         moments: with columns (target, state 0 or 1, square), as `Positions.indicators` has them. State 2 is 1 minus the others,
@@ -99,9 +101,11 @@ def closed_form(moments: Moments, squares: int, target: int = 0, ridge: float = 
         ridge: > 0, relative penalty.
     """
     if not ridge > 0:
-        raise ValueError(f"ridge {ridge} leaves streams of lower rank without a unique fit, expected a value > 0; use {RIDGE:g}")
+        raise ValueError(
+            f"ridge {ridge} leaves a stream of lower rank without a unique fit, expected a value > 0; use {RIDGE:g}"
+        )
     columns = slice(2 * squares * target, 2 * squares * (target + 1))
-    fits = [_solve(moments, layer, columns, ridge) for layer in range(len(moments.rows))]
+    fits = [_solve(moments, layer, columns, ridge) for layer in range(moments.layers)]
     weight, bias, pattern = (_third_state(torch.stack(parts), squares) for parts in zip(*fits, strict=True))
     bias[..., 2] += 1
     return LinearProbe(weight.float(), bias.float(), pattern.float())
@@ -114,7 +118,7 @@ def _solve(moments: Moments, layer: int, columns: slice, ridge: float) -> tuple[
     return weight, bias, covariance @ weight
 
 
-def _third_state(two: Float64[Tensor, "layer *rest"], squares: int) -> Float64[Tensor, "layer *rest"]:
+def _third_state(two: Float64[Tensor, "layer *rest column"], squares: int) -> Float64[Tensor, "layer *rest square state"]:
     """Columns (state 0 or 1, square) to square and state 0, 1, 2, where the three states sum to 0."""
     two = rearrange(two, "... (state square) -> ... square state", square=squares)
     return torch.cat([two, -two.sum(-1, keepdim=True)], dim=-1)

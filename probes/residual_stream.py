@@ -54,7 +54,8 @@ def require_layers(model: Model, layers: Collection[int]) -> None:
     for layer in layers:
         if layer not in layers_of(model):
             raise ValueError(
-                f"layer {layer} does not exist, expected 0 (embedding) to {len(model.blocks)} (after the last block); choose one of them"
+                f"layer {layer} does not exist, expected 0 (embedding) to {len(model.blocks)} (after the last block); choose "
+                "one of them"
             )
 
 
@@ -66,8 +67,8 @@ def require_input(model: Model, tokens: Int64[Tensor, "batch position"]) -> None
         raise ValueError(f"the input has {length} tokens, the model takes 1 to {context}; shorten the input")
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab:
         raise ValueError(
-            f"the input has tokens from {int(tokens.min())} to {int(tokens.max())}, the model knows 0 .. {vocab - 1}; use sequences "
-            "of the task the model was trained on"
+            f"the input has tokens from {int(tokens.min())} to {int(tokens.max())}, the model knows 0 .. {vocab - 1}; use "
+            "sequences of the task the model was trained on"
         )
 
 

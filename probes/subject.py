@@ -6,11 +6,12 @@ the plain model, which is faster; a hooked model is taken as it is, with whateve
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from models.checkpoint import Card, find_checkpoint, read_card, read_weights
-from models.config import TaskConfig, WeightsName
+from models.config import ModelConfig, TaskConfig, WeightsName
 from models.hooked import HookedTransformer
 from models.importers import BOARD_OF_VOCAB
 from models.othello.task import OthelloTask
@@ -31,9 +32,25 @@ class Subject:
     weights: WeightsName
 
     @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(iter(self.model.parameters())).device
+
+    @property
     def longest(self) -> int:
         """The longest input that the task poses and the model takes, in moves."""
         return min(self.task.longest, context_of(self.model))
+
+    @property
+    def shape(self) -> ModelConfig:
+        """The model's shape. Raises ValueError for a hooked model without a card, which alone can tell it."""
+        if isinstance(self.model, Transformer):
+            return self.model.config
+        if self.card is None:
+            raise ValueError(
+                "the model has no card to tell its shape; load a checkpoint, or leave out the control with random weights"
+            )
+        return self.card.model
 
     @property
     def sha256(self) -> str | None:
@@ -41,7 +58,7 @@ class Subject:
         return self.card.sha256.get(f"{self.weights}.safetensors") if self.card else None
 
     @property
-    def labels(self) -> dict[str, object]:
+    def labels(self) -> dict[str, Any]:
         """What tables say of the model beside its numbers; None for what is unknown."""
         card = self.card
         return {
@@ -87,11 +104,13 @@ def _checked(model: Model, card: Card | None, weights: WeightsName) -> Subject:
     else:
         config = card.task
     if config.name != "othello":
-        raise ValueError(f"the checkpoint was trained on {config.name}, and the board probes read Othello models; choose one of those")
+        raise ValueError(
+            f"the checkpoint was trained on {config.name}, and board probes read Othello models; choose one of those"
+        )
     task = OthelloTask(config.board or 8)
     if vocab != task.vocab:
         raise ValueError(
-            f"the model has {vocab} tokens, the {task.board.size}x{task.board.size} board has {task.vocab}; use a model whose card "
-            "fits its weights"
+            f"the model has {vocab} tokens, the {task.board.size}x{task.board.size} board has {task.vocab}; use a model "
+            "whose card fits its weights"
         )
     return Subject(model, task, card, weights)

@@ -17,11 +17,13 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-# Attention logits can lie so far apart that heavy tokens drown the sums of sets without them, at e^36 in the rounding of float64
-# and at e^745 altogether. So weights are taken relative to a ceiling that no token of the set is above, and only sets whose
-# heaviest token is within e^SPAN of it are found for certain; the others have their turn under the next ceiling.
+# Attention logits can lie so far apart that the weights of heavy tokens drown the sums of sets without them: by e^36 in the
+# rounding of float64, by e^745 altogether. So weights are taken relative to a ceiling that no token of the set is above, and
+# only sets whose heaviest token is within e^SPAN of it are found for certain; the others have their turn under the next.
 SPAN = 8.0
 TINY = 1e-250
+ROUNDING = 1e-15
+"""A gap lower by less than this share of the largest possible one is rounding; following it down might never end."""
 
 
 @njit(cache=True)
@@ -40,7 +42,7 @@ def _resort(order, terms, count):
 
 @njit(cache=True)
 @no_type_check
-def _improve(last, present, absent, weight, cost, order, free, terms, gaps, triples, members):
+def _improve(last, present, absent, weight, cost, order, free, terms, gaps, triples, members, rounding):
     """Lowers gaps[s] for every length s to the worst gap of this triple, where that is lower, and notes its set."""
     forced = 1 if last == present else 2
     lengths = min(len(gaps) - 1, forced + free)
@@ -66,10 +68,9 @@ def _improve(last, present, absent, weight, cost, order, free, terms, gaps, trip
                 total += weight[token]
             if not (pushed < 0 and total >= TINY):
                 break
-            lower = gap + pushed / total
-            if not lower < gap:
-                break  # converged to the last bit
-            gaps[length] = lower
+            if -pushed / total <= rounding:
+                break
+            gaps[length] = gap + pushed / total
             triples[length, 0], triples[length, 1], triples[length, 2] = last, present, absent
             members[length, :] = False
             members[length, last] = members[length, present] = True
@@ -87,8 +88,8 @@ def worst_sets(bias, displacement, attention_logits, longest):
     """
     vocab = len(bias)
     pushes = displacement.T.copy()  # row = logit, so that the costs below are read in order
-    costs_below = 1 + 2 * (np.abs(bias).max() + np.abs(displacement).max())
-    gaps = np.full(longest + 1, costs_below)
+    largest = 2 * (np.abs(bias).max() + np.abs(displacement).max())
+    gaps = np.full(longest + 1, 2 * largest + TINY)  # above every gap there can be
     triples = np.zeros((longest + 1, 3), dtype=np.int64)
     members = np.zeros((longest + 1, vocab), dtype=np.bool_)
     order = np.empty(vocab, dtype=np.int64)
@@ -110,7 +111,9 @@ def worst_sets(bias, displacement, attention_logits, longest):
                         if token != last and token != present and token != absent and scores[token] <= ceiling:
                             order[free] = token
                             free += 1
-                    _improve(last, present, absent, weight, cost, order, free, terms, gaps, triples, members)
+                    _improve(
+                        last, present, absent, weight, cost, order, free, terms, gaps, triples, members, ROUNDING * largest
+                    )
             if scores[last] > ceiling - SPAN:
                 break
             ceiling = scores[scores <= ceiling - SPAN].max()

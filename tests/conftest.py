@@ -24,10 +24,28 @@ MODEL_CONFIGS = {
     "mlp, pre, no final": ModelConfig(vocab=11, context=9, heads=2, width=12, head_width=6, mlp_width=20, norm="pre"),
     "mlp, branch": ModelConfig(vocab=11, context=9, layers=2, width=12, head_width=6, mlp_width=20, norm="branch"),
     "mlp, branch, final, positions": ModelConfig(
-        vocab=11, context=9, layers=2, heads=2, width=12, head_width=6, mlp_width=20, positions="learned", norm="branch", final_norm=True
+        vocab=11,
+        context=9,
+        layers=2,
+        heads=2,
+        width=12,
+        head_width=6,
+        mlp_width=20,
+        positions="learned",
+        norm="branch",
+        final_norm=True,
     ),
     "GPT": ModelConfig(
-        vocab=11, context=9, layers=3, heads=2, width=12, head_width=6, mlp_width=48, positions="learned", norm="pre", final_norm=True
+        vocab=11,
+        context=9,
+        layers=3,
+        heads=2,
+        width=12,
+        head_width=6,
+        mlp_width=48,
+        positions="learned",
+        norm="pre",
+        final_norm=True,
     ),
     "GPT with dropout": ModelConfig(
         vocab=11,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import run_checkpoints, read_card, read_weights, save_checkpoint
+from models.checkpoint import read_card, read_weights, run_checkpoints, save_checkpoint
 from models.durable import write_file
 from workbench.run import RUN_FILE, RunError
 
@@ -26,12 +26,15 @@ def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: to
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
     absent = sorted(set(steps or ()) - found.keys())
     if not found or absent:
-        raise RunError(f"{run} has checkpoints of steps {sorted(map(str, found))}, not of {absent or 'any'}; ask for those it has")
+        raise RunError(
+            f"{run} has checkpoints of steps {sorted(map(str, found))}, not of {absent or 'any'}; ask for those it has"
+        )
     for step, folder in found.items():
         if steps is None or step in steps:
             card = read_card(folder)
             weights = {
-                name: {key: tensor.to(dtype) for key, tensor in read_weights(folder, name, card).items()} for name in card.weights
+                name: {key: tensor.to(dtype) for key, tensor in read_weights(folder, name, card).items()}
+                for name in card.weights
             }
             save_checkpoint(out / "checkpoints" / folder.name, card.model_copy(update={"sha256": {}}), weights)
     write_file(out / RUN_FILE, (run / RUN_FILE).read_bytes())

@@ -57,3 +57,4 @@ def run(arguments: list[str]) -> int:
         else:
             sys.stderr.write(f"workbench: unexpected {type(error).__name__}: {error}; run again with --debug and report it\n")
         return 1
+    return 0

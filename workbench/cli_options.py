@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from models.config import Config, TaskConfig
@@ -43,7 +43,7 @@ def config_options(config: type[Config] = TrainingConfig, prefix: tuple[str, ...
     """The options of a config, in the order of its fields."""
     for name, field in config.model_fields.items():
         path = (*prefix, name)
-        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, Config):
             yield from config_options(field.annotation, path)
         elif path not in SET_BY_TASK:
             yield ConfigOption(path, field)
@@ -152,7 +152,7 @@ def _words(option: ConfigOption, value: Any) -> list[str]:
     return [option.flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
 
 
-def _leaf(config: BaseModel, path: tuple[str, ...]) -> Any:
+def _leaf(config: Config, path: tuple[str, ...]) -> Any:
     for name in path:
         config = getattr(config, name)
     return config

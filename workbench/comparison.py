@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from models.checkpoint import CARD_FILE, ZOO, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
+from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
 from models.config import WEIGHTS, DropoutRates, WeightsName
 from models.hooked import load
 from models.tasks import make_task
@@ -150,11 +150,12 @@ def _order(checkpoint: Checkpoint) -> tuple:
 
 
 def _expand(path: str | os.PathLike[str], steps: Steps) -> list[Path]:
-    for candidate in (Path(path), ZOO / path):
-        found = _inside(candidate, steps, FOLDER_DEPTH)
-        if found:
-            return found
-    return [find_checkpoint(path)]  # raises, with the one sentence for it
+    found = _inside(Path(path), steps, FOLDER_DEPTH)
+    if found:
+        return found
+    last = find_checkpoint(path)  # a bundled name; else it raises, with the one sentence for it
+    of_a_run = steps == "all" and last.name != Path(path).name
+    return run_checkpoints(last.parent.parent) if of_a_run else [last]
 
 
 def _inside(folder: Path, steps: Steps, depth: int) -> list[Path]:
@@ -198,7 +199,7 @@ def _references(checkpoints: Sequence[Checkpoint]) -> dict[Variant, Variant]:
         for checkpoint in reversed(checkpoints)
         if checkpoint.card.model.dropout.label == "none"
     }
-    references = {}
+    references: dict[Variant, Variant] = {}
     for checkpoint in (checkpoint for checkpoint in checkpoints if "raw" in checkpoint.card.weights):
         card, raw = checkpoint.card, Variant(checkpoint, "raw")
         references |= {Variant(checkpoint, name): raw for name in card.weights if name != "raw"}

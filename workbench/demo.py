@@ -1,54 +1,59 @@
 """The demo: the main job on the bundled checkpoints, sized to end within a minute on two cores."""
 
 import os
-from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from models.checkpoint import CheckpointError, bundled_names, find_checkpoint, read_card
 from workbench.comparison import compare, find_checkpoints
-from workbench.comparison_folder import Written, write_folder
-from workbench.evaluation import SEQUENCES
-from workbench.figures.export import Format
 from workbench.headline import headline_lengths
+from workbench.report import Written, write_results
 
-OTHELLO_SEQUENCES = 500
-TRAINING_SEQUENCES = 200
-FORMATS: tuple[Format, ...] = ("html", "pdf")
+FORMATS: tuple[str, ...] = ("html", "pdf")
+
+
+class Sequences(NamedTuple):
+    """How many sequences a task is measured on."""
+
+    last_step: int
+    every_step: int
+
+
+SMALL_TASKS = Sequences(2000, 200)
+OTHELLO = Sequences(500, 50)
 
 
 def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written:
     """Compares dropout and raw, ema and bema weights over length on every bundled run: table, figures, report.
 
-    Small set-complement models are measured on 2,000 sequences, Othello models on 500 games; where a run has several steps,
-    200 sequences show it over training. Raises CheckpointError where nothing is bundled.
+    The last step of each run is measured at every length, and where a run has several steps all of them at the headline
+    lengths, on fewer sequences. Raises CheckpointError where nothing is bundled.
     """
     names = bundled_names()
     if not names:
         raise CheckpointError("no checkpoints are bundled with this installation; give your own to `workbench compare PATH...`")
-    tasks: dict[str, list[str]] = {}
+    runs: dict[str, list[str]] = {}
     for name in names:
-        tasks.setdefault(read_card(find_checkpoint(name)).task.name, []).append(name)
-    counts = {task: OTHELLO_SEQUENCES if task == "othello" else SEQUENCES for task in tasks}
-    frames = [compare(runs, sequences=counts[task], progress=progress) for task, runs in tasks.items()]
-    frame = pd.concat(frames, ignore_index=True)
-    settings = {f"sequences of {task}": count for task, count in counts.items()} | {"seed": 0}
-    return write_folder(
+        runs.setdefault(read_card(find_checkpoint(name)).task.name, []).append(name)
+    counts = {task: OTHELLO if task == "othello" else SMALL_TASKS for task in runs}
+    frame = pd.concat(
+        [compare(runs[task], sequences=counts[task].last_step, progress=progress) for task in runs], ignore_index=True
+    )
+    lengths = sorted({length for _, rows in frame.groupby(["task", "vocab"]) for length in headline_lengths(rows)})
+    several = {task: [name for name in runs[task] if len(find_checkpoints([name], steps="all")) > 1] for task in runs}
+    training = [
+        compare(several[task], lengths, counts[task].every_step, steps="all", progress=progress)
+        for task in runs
+        if several[task]
+    ]
+    return write_results(
         frame,
         find_checkpoints(names),
-        Path(out),
+        out,
         "Dropout and averaged weights over length: the bundled checkpoints",
         f"workbench demo --out {out}",
-        settings,
-        training=_over_training(names, frame, progress),
+        {f"sequences of {task}": f"{n.last_step:,} (over training {n.every_step})" for task, n in counts.items()} | {"seed": 0},
+        training=pd.concat(training, ignore_index=True) if training else None,
         formats=FORMATS,
     )
-
-
-def _over_training(names: list[str], frame: pd.DataFrame, progress: bool) -> pd.DataFrame | None:
-    """Every step of the runs that have several, at the headline lengths; None where no run has."""
-    several = [name for name in names if len(find_checkpoints([name], steps="all")) > 1]
-    if not several:
-        return None
-    lengths = sorted({length for _, rows in frame.groupby(["task", "vocab"]) for length in headline_lengths(rows)})
-    return compare(several, lengths, TRAINING_SEQUENCES, steps="all", progress=progress)

@@ -7,13 +7,15 @@ What is compared with what is `comparison`'s business, not this file's.
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -36,6 +38,8 @@ from workbench.table import ROW, with_labels
 
 SEQUENCES = 2000
 BATCH = 128
+SMALL_MODEL = 2_000_000
+"""Parameters below which a model is evaluated on one thread."""
 TRAINING_SEEDS = 1 << 32
 MEANS = tuple(name for name, metric in METRICS.items() if not metric.rate)
 RATES = tuple(name for name, metric in METRICS.items() if metric.rate)
@@ -98,7 +102,7 @@ def evaluate(
     return with_labels(summaries[0].rows(), labels(model, task))
 
 
-def evaluation_json(frame: pd.DataFrame, sequences: int) -> dict:
+def as_json(frame: pd.DataFrame, sequences: int) -> dict:
     """The frame of one `evaluate` as plain JSON data: lists by length for every metric; what is not defined is None.
 
     Args:
@@ -196,18 +200,31 @@ def evaluate_together(
         Difference(summaries[i], summaries[j], DiscordantPairs(len(RATES), len(summaries[i].lengths))) for i, j in pairs
     ]
     longest = max(length for summary in summaries for length in summary.lengths)
-    for tokens, legal, weights in _batches(task, evaluation_stream(seed), seed, sequences, batch, longest):
-        measured = []
-        for model, summary in zip(models, summaries, strict=True):
-            at = torch.tensor(summary.lengths) - 1
-            values = {name: value[:, at] for name, value in _measure(model, tokens, legal, max(summary.lengths)).items()}
-            summary.add(values, legal[:, at].any(dim=-1), weights)
-            measured.append(values)
-            bar.update(len(tokens))
-        for (i, j), difference in zip(pairs, differences, strict=True):
-            at = torch.tensor(difference.first.lengths) - 1
-            difference.discordant.add(_stack(measured[i], RATES), _stack(measured[j], RATES), legal[:, at].any(dim=-1))
+    with _threads_for(models):
+        for tokens, legal, weights in _batches(task, evaluation_stream(seed), seed, sequences, batch, longest):
+            measured = []
+            for model, summary in zip(models, summaries, strict=True):
+                at = torch.tensor(summary.lengths) - 1
+                values = {name: value[:, at] for name, value in _measure(model, tokens, legal, max(summary.lengths)).items()}
+                summary.add(values, legal[:, at].any(dim=-1), weights)
+                measured.append(values)
+                bar.update(len(tokens))
+            for (i, j), difference in zip(pairs, differences, strict=True):
+                at = torch.tensor(difference.first.lengths) - 1
+                difference.discordant.add(_stack(measured[i], RATES), _stack(measured[j], RATES), legal[:, at].any(dim=-1))
     return summaries, differences
+
+
+@contextmanager
+def _threads_for(models: Sequence[HookedTransformer]) -> Iterator[None]:
+    """One torch thread for small models: on a busy machine, waiting for the others takes ten times as long as the work."""
+    before = torch.get_num_threads()
+    if max(sum(parameter.numel() for parameter in model.parameters()) for model in models) < SMALL_MODEL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batches(
@@ -232,7 +249,7 @@ def _stack(values: dict[str, Tensor], names: Sequence[str]) -> Float[Tensor, "ba
     return rearrange([values[name] for name in names], "metric batch length -> batch metric length")
 
 
-def _table(metrics: Sequence[str], lengths: Sequence[int], **columns: Float[np.ndarray, "metric length"]) -> pd.DataFrame:
+def _table(metrics: Sequence[str], lengths: Sequence[int], **columns: Shaped[np.ndarray, "metric length"]) -> pd.DataFrame:
     index = pd.MultiIndex.from_product([metrics, lengths], names=["metric", "length"])
     frame = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=index)
     return frame.reindex(list(METRICS), level="metric").reset_index()
@@ -267,7 +284,7 @@ def _chosen(possible: range, lengths: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(sorted(set(lengths)))
 
 
-def labels(model: HookedTransformer, task: Task) -> dict[str, object]:
+def labels(model: HookedTransformer, task: Task) -> dict[str, Any]:
     """What tables say of a model beside its numbers; None for what is unknown of a model without a card."""
     card: Card | None = getattr(model, "card", None)
     weights: WeightsName = getattr(model, "weights", "raw")

@@ -47,8 +47,8 @@ def contrasts(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str
     """Paired differences at some lengths: one row a contrast, configuration, length and metric.
 
     Columns: as `headline`, and contrast (`ema − raw`, ...); pairs, how many differences there are (one a seed); difference,
-    their mean; low and high, their least and greatest; below and above, in how many of them the whole 95 % interval is below
-    or above zero. Empty where no row has a reference.
+    their mean; ci_low and ci_high, their 95 % intervals over sequences, averaged; low and high, the least and greatest
+    difference; below and above, in how many pairs the whole interval is below or above zero. Empty without references.
     """
     rows = _at(frame, lengths, metrics).dropna(subset=["difference"])
     rows = rows.assign(
@@ -60,11 +60,23 @@ def contrasts(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str
     return groups.agg(
         pairs=("difference", "size"),
         difference=("difference", "mean"),
+        ci_low=("difference_low", "mean"),
+        ci_high=("difference_high", "mean"),
         low=("difference", "min"),
         high=("difference", "max"),
         below=("below", "sum"),
         above=("above", "sum"),
     ).reset_index()
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """The headline of one checkpoint's frame as lines of text, for a terminal."""
+    table = headline(frame, headline_lengths(frame), METRICS_SHOWN + ("normalised_dispersion",))
+    lines = [
+        f"length {row.length:>3}  {row.metric:<22} {row.value:.4g}  [{row.ci_low:.4g}, {row.ci_high:.4g}]"
+        for row in table.sort_values("length", kind="stable").itertuples()
+    ]
+    return "\n".join(lines)
 
 
 def _at(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str]) -> pd.DataFrame:

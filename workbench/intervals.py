@@ -10,8 +10,6 @@ Confidence Interval for a Difference of Binomial Proportions Based on Paired Dat
 They are intervals over sequences alone; the spread over training seeds is another matter (`comparison`).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from einops import rearrange
@@ -133,6 +131,6 @@ class DiscordantPairs:
         self.only_first += difference.clamp(min=0).sum(dim=0)
         self.only_second += (-difference).clamp(min=0).sum(dim=0)
 
-    def interval(self, pairs: Int64[Tensor, "length"] | Sequence[int]) -> Interval:
+    def interval(self, pairs: ArrayLike) -> Interval:
         """The interval of rate(first) - rate(second) for every metric and length, of `pairs` sequences at each length."""
-        return paired_rate_interval(self.only_first.numpy(), self.only_second.numpy(), np.asarray(pairs))
+        return paired_rate_interval(self.only_first.numpy(), self.only_second.numpy(), pairs)

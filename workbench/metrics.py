@@ -45,11 +45,11 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("illegal_mass", "illegal mass", "", 0, 1, log=True),
-        Metric("illegal_top1", "illegal top-1 rate", "", 0, 1, rate=True, log=True),
-        Metric("total_variation", "total variation to target", "", 0, 1, log=True),
+        Metric("illegal_top1", "illegal top-1", "", 0, 1, rate=True, log=True),
+        Metric("total_variation", "total variation", "", 0, 1, log=True),
         Metric("uniformity_kl", "KL(uniform ‖ model) over legal", "nats", 0, math.inf, log=True),
         Metric("margin", "margin, least legal − greatest illegal logit", "logits", -math.inf, math.inf),
-        Metric("misordered", "misordered rate, margin ≤ 0", "", 0, 1, rate=True, log=True),
+        Metric("misordered", "misordered (margin ≤ 0)", "", 0, 1, rate=True, log=True),
         Metric("dispersion", "attention dispersion", "nats", 0, math.inf),
         Metric("normalised_dispersion", "normalised attention dispersion", "", 0, 1),
         Metric("effective_tokens", "effective tokens attended to", "tokens", 1, math.inf),

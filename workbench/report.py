@@ -1,214 +1,91 @@
-"""The report of a comparison: one HTML page that opens anywhere, without a network, with tables, figures and provenance.
+"""A comparison as a folder: table, figures and report, written in one call.
 
-`report` is a pure function of the frame, the cards and the figures. The words say what was measured and how to read it; which
-checkpoint is better is left to the numbers.
+OUT/comparison.csv, comparison.parquet    the tidy table
+OUT/training.csv, training.parquet        the same for every step, where asked for
+OUT/figures/NAME.{html,pdf,svg,png}       with one plotly.min.js for the HTML files
+OUT/report.html                           one page that holds it all
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
-from importlib.metadata import version
-from typing import Any
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
-import plotly.graph_objects as go
 
-from workbench.figures.curves import organisms
-from workbench.figures.export import figure_html
-from workbench.figures.gallery import last_steps, stem
-from workbench.headline import CONTRASTS, contrasts, headline, headline_lengths
-from workbench.metrics import METRICS
+from models.durable import write_file
+from workbench.comparison import Checkpoint, card_table, compare, find_checkpoints
+from workbench.evaluation import SEQUENCES
+from workbench.figures.export import FORMATS, check_formats, save_figures
+from workbench.figures.gallery import comparison_figures, training_figures
+from workbench.report_page import report_page
+from workbench.table import read_table, write_table
 
-PACKAGES = ("torch", "transformer-lens", "numpy", "pandas", "plotly")
-
-_SUPERSCRIPT = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-STYLE = """
-body { font: 15px/1.5 "Open Sans", Helvetica, Arial, "DejaVu Sans", sans-serif; color: #222; max-width: 1240px;
-  margin: 2rem auto; padding: 0 1.5rem; }
-h1 { font-size: 1.7rem; margin-bottom: 0.2rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; } h3 { margin-top: 1.8rem; }
-p, li { max-width: 75ch; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; margin: 0.6rem 0 1.2rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #e3e3e3; text-align: left; vertical-align: top; white-space: nowrap; }
-th { font-weight: 600; border-bottom: 1px solid #888; } th.group { border-left: 1px solid #ccc; }
-td.group { border-left: 1px solid #ccc; }
-td small { display: block; color: #666; font-size: 11px; }
-td.command { white-space: normal; min-width: 36ch; font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; }
-code { background: #f4f4f4; padding: 0 0.25em; }
-"""
-
-READING = """
-<p>Every checkpoint of a task was measured on the same fresh sequences, from a random stream that training never draws from. At
-length s the model has seen s tokens, and the right answer is the uniform distribution over the legal next tokens.</p>
-<ul>
-<li><b>Illegal mass</b>: probability on illegal tokens. <b>Illegal top-1 rate</b>: share of sequences whose most probable token
-is illegal. <b>Total variation</b> to the uniform target: illegal mass plus what unevenness over the legal tokens adds.
-<b>Normalised attention dispersion</b>: entropy of the attention rows divided by that of uniform attention, mean over layers and
-heads; 1 is uniform.</li>
-<li><b>Brackets and error bars</b> are 95 % intervals over sequences: what other sequences would have changed. Rates have exact
-binomial (Clopper–Pearson) intervals, means a Poisson bootstrap.</li>
-<li><b>Seeds</b> and bands run from the least to the greatest value over training seeds: what other initial weights and training
-data changed. They are no intervals.</li>
-<li><b>Paired differences</b> are taken on the same sequences, so their intervals are narrower than the two values' intervals
-suggest. ema and bema are compared with the raw weights of the same checkpoint; a checkpoint with dropout with the one without
-that is equal in task, shape, training length, seed and step.</li>
-<li>Many intervals are shown; of those whose true difference is zero, one in twenty is expected to miss it.</li>
-</ul>
-"""
-OTHELLO_NOTE = (
-    "In Othello the length is also the phase of the game: board and number of legal moves change with it, so a change with length "
-    "is not all due to the training length. A model trained on full games is the comparison that tells them apart."
-)
-POSITIONS_NOTE = (
-    "Some checkpoints have learned positions: positions beyond the training length never got a gradient, which alone can spoil "
-    "longer inputs."
-)
+PathLike = str | os.PathLike[str]
 
 
-def report(
+@dataclass(frozen=True)
+class Written:
+    """What was written, for whoever wants to open it or say so."""
+
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    report: Path | None
+
+    def __str__(self) -> str:
+        """One line for people."""
+        files = [*map(str, self.tables), f"{len(self.figures)} figure files"]
+        return ", ".join([*files, str(self.report)] if self.report else files)
+
+
+def write_comparison(
+    paths: Sequence[PathLike],
+    out: PathLike,
+    *,
+    sequences: int = SEQUENCES,
+    lengths: Sequence[int] | None = None,
+    seed: int = 0,
+    formats: Sequence[str] = FORMATS,
+    progress: bool = False,
+) -> Written:
+    """Compares checkpoints (`compare`) and writes table, figures and report into a folder; existing files are replaced.
+
+    Raises as `compare` and `save_figures`.
+    """
+    check_formats(formats)
+    frame = compare(paths, lengths, sequences, seed, progress=progress)
+    words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
+    words += ["--lengths", ",".join(map(str, lengths))] if lengths is not None else []
+    settings = {"sequences": sequences, "seed": seed}
+    title, command = "Comparison over length", shlex.join(words)
+    return write_results(frame, find_checkpoints(paths), out, title, command, settings, formats=formats)
+
+
+def write_results(
     frame: pd.DataFrame,
-    cards: pd.DataFrame,
-    figures: Mapping[str, go.Figure],
+    checkpoints: Sequence[Checkpoint],
+    out: PathLike,
     title: str,
     command: str,
     settings: Mapping[str, object],
-) -> str:
-    """The whole page as HTML; the same arguments give the same text.
-
-    Args:
-        frame: rows of `compare`, of any number of organisms.
-        cards: `card_table` of what was compared.
-        figures: by name; each goes to the organism whose stem its name starts with.
-        title: the page's heading.
-        command: the command that makes the page again.
-        settings: what else was chosen (sequences, seed), by name.
-    """
-    from plotly.offline import get_plotlyjs
-
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(_what_is_compared(frame))}</p>",
-        "<h2>How to read this page</h2>",
-        READING,
-    ]
-    for name, rows in organisms(frame).items():
-        parts += _organism(name, rows, {key: figure for key, figure in figures.items() if key.startswith(f"{stem(rows)}-")})
-    parts += ["<h2>Provenance</h2>", _provenance(command, settings), _html_table(cards)]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<script>{get_plotlyjs()}</script></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
+    training: pd.DataFrame | None = None,
+    formats: Sequence[str] = FORMATS,
+) -> Written:
+    """Writes table, figures and report of a frame that is at hand; `training` is a frame of every step, for the timelines."""
+    folder = Path(out)
+    tables: tuple[Path, ...] = write_table(frame, folder)
+    figures = comparison_figures(frame)
+    if training is not None:
+        tables += write_table(training, folder, "training")
+        figures |= training_figures(training)
+    files = save_figures(figures, folder / "figures", formats)
+    page = report_page(frame, card_table(checkpoints), figures, title, command, settings)
+    write_file(folder / "report.html", page.encode())
+    return Written(tables, tuple(files), folder / "report.html")
 
 
-def _what_is_compared(frame: pd.DataFrame) -> str:
-    sentences = []
-    for name, rows in organisms(frame).items():
-        trained = " or ".join(f"{length}" for length in sorted(rows["train_length"].dropna().unique())) or "an unknown length"
-        seeds = rows["seed"].nunique()
-        words = (
-            f"{name}: {rows['checkpoint'].nunique()} checkpoints",
-            f"dropout {', '.join(rows['dropout'].dropna().unique())}",
-            f"weights {', '.join(rows['weights'].unique())}",
-            f"{seeds} seed{'s' if seeds != 1 else ''}" if seeds else "seed unknown",
-            f"trained to length {trained}",
-            f"measured at lengths {rows['length'].min()} to {rows['length'].max()} on {rows['sequences'].max():,} sequences",
-        )
-        sentences.append("; ".join(words) + ".")
-    return " ".join(sentences)
-
-
-def _organism(name: str, rows: pd.DataFrame, figures: Mapping[str, go.Figure]) -> list[str]:
-    last = last_steps(rows)
-    lengths = headline_lengths(last)
-    notes = [OTHELLO_NOTE] if (rows["task"] == "othello").any() else []
-    notes += [POSITIONS_NOTE] if rows["shape"].str.contains("positions learned").any() else []
-    where = f"At the training length, twice it, and the longest ({', '.join(map(str, lengths))}), as far as the table has them."
-    parts = [f"<h2>{escape(name)}</h2>", *(f"<p>{escape(note)}</p>" for note in notes)]
-    parts += ["<h3>Values</h3>", f"<p>{where} Mean over seeds; below it the 95 % interval over sequences of one seed, then the "
-              "range over seeds.</p>", _value_table(headline(last, lengths))]  # fmt: skip
-    paired = contrasts(last, lengths)
-    if not paired.empty:
-        parts += ["<h3>Paired differences</h3>", "<p>Mean over pairs (one a seed); below it the range over pairs, then in how many "
-                  "pairs the whole 95 % interval lies below zero, and above.</p>", _difference_table(paired)]  # fmt: skip
-    parts.append("<h3>Figures</h3>")
-    parts += [f'<div class="scroll">{figure_html(figure, key, False)}</div>' for key, figure in figures.items()]
-    return parts
-
-
-def _value_table(table: pd.DataFrame) -> str:
-    def cell(row: Any) -> str:
-        seeds = f"<small>seeds {number(row.seed_low)} to {number(row.seed_high)}</small>" if row.seeds > 1 else ""
-        return f"{number(row.value)}<small>[{number(row.ci_low)}, {number(row.ci_high)}]</small>{seeds}"
-
-    return _wide_table(table, ["dropout", "weights"], cell)
-
-
-def _difference_table(table: pd.DataFrame) -> str:
-    def cell(row: Any) -> str:
-        spread = f"<small>{number(row.low)} to {number(row.high)}</small>" if row.pairs > 1 else ""
-        return f"{number(row.difference)}{spread}<small>below {row.below}, above {row.above} of {row.pairs}</small>"
-
-    order = list(CONTRASTS.values())
-    by_contrast = table.sort_values("contrast", kind="stable", key=lambda names: names.map(order.index))
-    return _wide_table(by_contrast, ["contrast", "dropout"], cell)
-
-
-def _wide_table(table: pd.DataFrame, names: Sequence[str], cell: Callable[[Any], str]) -> str:
-    """Rows by configuration, columns by length and metric; a label column is added for whatever else tells rows apart."""
-    others = [key for key in ("train_length", "shape", "step", "averaging", "checkpoint") if key in table]
-    constant_within = [key for key in others if table.groupby(list(names), dropna=False)[key].nunique(dropna=False).max() > 1]
-    keys = [*names, *constant_within]
-    lengths, metrics = sorted(table["length"].unique()), list(dict.fromkeys(table["metric"]))
-    head = "".join(f'<th class="group" colspan="{len(metrics)}">length {length}</th>' for length in lengths)
-    labels = "".join(f"<th{_group(i)}>{escape(METRICS[metric].axis)}</th>" for _ in lengths for i, metric in enumerate(metrics))
-    body = []
-    for values, rows in table.groupby(keys, dropna=False, sort=False):
-        by_place = {(row.length, row.metric): row for row in rows.itertuples()}
-        cells = [
-            f"<td{_group(i)}>{cell(by_place[length, metric]) if (length, metric) in by_place else '–'}</td>"
-            for length in lengths
-            for i, metric in enumerate(metrics)
-        ]
-        body.append("<tr>" + "".join(f"<td>{escape(_text(value))}</td>" for value in values) + "".join(cells) + "</tr>")
-    top = f'<tr><th colspan="{len(keys)}"></th>{head}</tr>'
-    second = "<tr>" + "".join(f"<th>{escape(key.replace('_', ' '))}</th>" for key in keys) + labels + "</tr>"
-    return f'<div class="scroll"><table><thead>{top}{second}</thead><tbody>{"".join(body)}</tbody></table></div>'
-
-
-def _group(column: int) -> str:
-    return ' class="group"' if column == 0 else ""
-
-
-def _provenance(command: str, settings: Mapping[str, object]) -> str:
-    used = {name: version(name) for name in PACKAGES}
-    facts = "; ".join(f"{name} {_text(value)}" for name, value in (*settings.items(), *used.items()))
-    return f"<p>Made by <code>{escape(command)}</code> with {escape(facts)}. The same command gives the same tables.</p>"
-
-
-def _html_table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in table.columns)
-    rows = (
-        "".join(
-            f"<td{' class=command' if name == 'command' else ''}>{escape(_text(value))}</td>"
-            for name, value in zip(table.columns, row, strict=True)
-        )
-        for row in table.itertuples(index=False)
-    )
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _text(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def number(value: float) -> str:
-    """A number with three significant digits and a true minus sign: `0.0123`, `−4.1·10⁻⁵`; NaN is a dash."""
-    if math.isnan(value):
-        return "–"
-    text = f"{value:.3g}".replace("-", "−")
-    mantissa, _, exponent = text.partition("e")
-    return f"{mantissa}·10{exponent.replace('+', '').replace('−0', '−').translate(_SUPERSCRIPT)}" if exponent else text
+def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS) -> Written:
+    """Draws the standard figures of a table that `compare` wrote. Raises ValueError for another file or an unknown format."""
+    files = save_figures(comparison_figures(read_table(table)), out, formats)
+    return Written((), tuple(files), None)

@@ -122,7 +122,9 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends, however it ends
         except BlockingIOError:
             lock.seek(0)
-            raise RunError(f"{folder} is being written by {lock.read().strip() or 'another process'}; wait for it or stop it") from None
+            raise RunError(
+                f"{folder} is being written by {lock.read().strip() or 'another process'}; wait for it or stop it"
+            ) from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ EQUAL_BUT_SEED = ("task", "vocab", "shape", "train_length", "dropout", "weights"
 """Rows that agree in these, and in length and metric, differ in nothing but the seed."""
 
 
-def with_labels(rows: pd.DataFrame, named: dict[str, object]) -> pd.DataFrame:
+def with_labels(rows: pd.DataFrame, named: dict[str, Any]) -> pd.DataFrame:
     """Rows with label columns put in front, in the order and with the types of `COLUMNS`; further columns follow."""
     rest = [name for name in rows.columns if name not in COLUMNS]
     return typed(rows.assign(**named)[[*COLUMNS, *rest]])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from models.checkpoint import TrainerState
+from models.checkpoint import DropoutKernel, TrainerState
 from models.config import WeightsName
 from models.random_stream import draw_scalar
 from models.task import Task
@@ -59,7 +59,9 @@ class Trainer:
     def __init__(self, config: TrainingConfig):
         """Starts at step 0; raises RuntimeError where the device asked for is absent."""
         if config.device == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError("device cuda was asked for and torch finds no GPU; use --device cpu or install a CUDA build of torch")
+            raise RuntimeError(
+                "device cuda was asked for and torch finds no GPU; use --device cpu or install a CUDA build of torch"
+            )
         self.config = config
         self.task = make_task(config.task)
         self.model = Transformer(config.model, seed=config.seed).to(config.device)
@@ -80,7 +82,7 @@ class Trainer:
         self.forward = self.model if self.explicit_masks else torch.compile(self.model)
 
     @property
-    def dropout_kernel(self) -> str:
+    def dropout_kernel(self) -> DropoutKernel:
         """How dropout is drawn, in the words of `Card.dropout_kernel`."""
         if self.config.model.dropout.label == "none":
             return "none"
@@ -138,7 +140,7 @@ class Trainer:
 
     def weights(self) -> dict[WeightsName, dict[str, Tensor]]:
         """The three sets of weights at the present step, as live tensors or fresh ones: copy before the next step."""
-        return {"raw": self.parameters, "ema": self.averager.ema, "bema": self.averager.bema(self.step)}
+        return {"raw": dict(self.parameters), "ema": self.averager.ema, "bema": self.averager.bema(self.step)}
 
     def state(self) -> TrainerState:
         """What `restore` needs, beyond the raw weights."""
@@ -159,7 +161,7 @@ class Trainer:
             self.averager.ema[name].copy_(state.tensors[f"ema.{name}"])
             self.averager.initial[name].copy_(state.tensors[f"initial.{name}"])
         for full_name, value in state.tensors.items():
-            kind, key, *name = full_name.split(".")
+            kind, key, *path = full_name.split(".")
             if kind == "optimiser":
-                parameter = self.parameters[".".join(name)]
+                parameter = self.parameters[".".join(path)]
                 self.optimiser.state[parameter][key] = value.to(parameter.device, copy=True)

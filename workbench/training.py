@@ -67,7 +67,9 @@ def train(
                 row = _log_row(trainer, batch, float(loss), clock)
                 run.append_metrics(row)
                 bar.update(trainer.step - bar.n)
-                bar.set_postfix(loss=f"{row['loss']:.4f}", illegal_mass=f"{row['illegal_mass']:.2e}", tok_s=f"{row['tokens_per_s']:.3g}")
+                bar.set_postfix(
+                    loss=f"{row['loss']:.4f}", illegal_mass=f"{row['illegal_mass']:.2e}", tok_s=f"{row['tokens_per_s']:.3g}"
+                )
                 if on_log is not None:
                     on_log(trainer, row)
             if config.saves(trainer.step):

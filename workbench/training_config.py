@@ -63,8 +63,8 @@ class TrainingConfig(Config):
     def _fits_task(self) -> "TrainingConfig":
         if self.train_length > self.model.context:
             raise ValueError(
-                f"train length {self.train_length} is longer than {self.model.context}, the longest input with a legal next token; "
-                "give a shorter one"
+                f"train length {self.train_length} is longer than {self.model.context}, the longest input with a "
+                "legal next token; give a shorter one"
             )
         return self
 

@@ -85,34 +85,57 @@ def _run_down(start, discs, shift):
 
 
 @_inlined
-def _legal_along(own, discs, shift):
-    return (_run_up(own, discs, shift) << shift) | (_run_down(own, discs, shift) >> shift)
-
-
-@_inlined
-def _legal_moves(own, other, arena):
-    """The empty squares from which a run of the other's discs leads to an own disc."""
-    ends = _legal_along(own, other & _M0, _S0)
-    ends |= _legal_along(own, other & _M1, _S1)
-    ends |= _legal_along(own, other & _M2, _S2)
-    ends |= _legal_along(own, other & _M3, _S3)
-    return ends & arena & ~(own | other)
-
-
-@_inlined
-def _flips_along(move, own, discs, shift):
-    return (_run_up(move, discs, shift) & _run_down(own, discs, shift)) | (
-        _run_down(move, discs, shift) & _run_up(own, discs, shift)
+def _runs(start, other):
+    """The runs of the other's discs next to `start`, in the eight directions: upwards, then the same four downwards."""
+    discs_0, discs_1, discs_2, discs_3 = other & _M0, other & _M1, other & _M2, other & _M3
+    return (
+        _run_up(start, discs_0, _S0),
+        _run_up(start, discs_1, _S1),
+        _run_up(start, discs_2, _S2),
+        _run_up(start, discs_3, _S3),
+        _run_down(start, discs_0, _S0),
+        _run_down(start, discs_1, _S1),
+        _run_down(start, discs_2, _S2),
+        _run_down(start, discs_3, _S3),
     )
 
 
 @_inlined
-def _flips(move, own, other):
-    """The other's discs between the move and an own disc: the runs that can be reached from both ends."""
-    flipped = _flips_along(move, own, other & _M0, _S0)
-    flipped |= _flips_along(move, own, other & _M1, _S1)
-    flipped |= _flips_along(move, own, other & _M2, _S2)
-    return flipped | _flips_along(move, own, other & _M3, _S3)
+def _legal_moves(runs, own, other, arena):
+    """The empty squares at the far end of the runs of the other's discs next to own discs."""
+    ends = (runs[0] << _S0) | (runs[1] << _S1) | (runs[2] << _S2) | (runs[3] << _S3)
+    ends |= (runs[4] >> _S0) | (runs[5] >> _S1) | (runs[6] >> _S2) | (runs[7] >> _S3)
+    return ends & arena & ~(own | other)
+
+
+@_inlined
+def _flips(move, other, runs):
+    """The other's discs between the move and an own disc: on a run from the move and, the opposite way, on one from a disc."""
+    mine = _runs(move, other)
+    flipped = (mine[0] & runs[4]) | (mine[1] & runs[5]) | (mine[2] & runs[6]) | (mine[3] & runs[7])
+    return flipped | (mine[4] & runs[0]) | (mine[5] & runs[1]) | (mine[6] & runs[2]) | (mine[7] & runs[3])
+
+
+@_inlined
+def _keep(table, lane, runs):
+    """Write the runs of one lane; direction by direction, since a loop would keep the loop around it from being vectorised."""
+    table[0, lane], table[1, lane], table[2, lane], table[3, lane] = runs[0], runs[1], runs[2], runs[3]
+    table[4, lane], table[5, lane], table[6, lane], table[7, lane] = runs[4], runs[5], runs[6], runs[7]
+
+
+@_inlined
+def _kept(table, lane):
+    """The runs of one lane, as `_keep` wrote them."""
+    return (
+        table[0, lane],
+        table[1, lane],
+        table[2, lane],
+        table[3, lane],
+        table[4, lane],
+        table[5, lane],
+        table[6, lane],
+        table[7, lane],
+    )
 
 
 @_inlined
@@ -174,16 +197,18 @@ def generate_scalar(seed_state, indices, arena, tokens):
         own, other = _BLACK, _WHITE
         tokens[game] = 0
         for ply in range(tokens.shape[1]):
-            legal = _legal_moves(own, other, arena)
+            runs = _runs(own, other)
+            legal = _legal_moves(runs, own, other, arena)
             if legal == _ZERO:
                 own, other = other, own
-                legal = _legal_moves(own, other, arena)
+                runs = _runs(own, other)
+                legal = _legal_moves(runs, own, other, arena)
                 if legal == _ZERO:
                     break
             counter += _GOLDEN
             move = _pick_by_counting(legal, _mix(counter))
             tokens[game, ply] = _token(move, playable)
-            flipped = _flips(move, own, other)
+            flipped = _flips(move, other, runs)
             own, other = other & ~flipped, own | flipped | move
 
 
@@ -192,6 +217,7 @@ def generate_lockstep(seed_state, indices, arena, tokens):
     """As `generate_scalar`, LANES games at a time; each inner loop is one step of all of them."""
     playable = arena & ~(_BLACK | _WHITE)
     own, other, legal, move, counter = np.empty((5, LANES), np.uint64)
+    table = np.empty((8, LANES), np.uint64)
     for first in range(0, len(indices), LANES):
         lanes = min(LANES, len(indices) - first)
         for lane in range(LANES):
@@ -201,20 +227,24 @@ def generate_lockstep(seed_state, indices, arena, tokens):
         for ply in range(tokens.shape[1]):
             stuck = False
             for lane in range(LANES):
-                legal[lane] = _legal_moves(own[lane], other[lane], arena)
+                runs = _runs(own[lane], other[lane])
+                _keep(table, lane, runs)
+                legal[lane] = _legal_moves(runs, own[lane], other[lane], arena)
                 stuck |= legal[lane] == _ZERO
             if stuck:
                 for lane in range(LANES):
                     if legal[lane] == _ZERO:
                         own[lane], other[lane] = other[lane], own[lane]
-                        legal[lane] = _legal_moves(own[lane], other[lane], arena)
+                        runs = _runs(own[lane], other[lane])
+                        _keep(table, lane, runs)
+                        legal[lane] = _legal_moves(runs, own[lane], other[lane], arena)
             for lane in range(LANES):
                 counter[lane] += _GOLDEN
                 move[lane] = _pick(legal[lane], _mix(counter[lane]))
             for lane in range(lanes):
                 tokens[first + lane, ply] = _token(move[lane], playable)
             for lane in range(LANES):
-                flipped = _flips(move[lane], own[lane], other[lane])
+                flipped = _flips(move[lane], other[lane], _kept(table, lane))
                 mine = own[lane] | flipped | move[lane]
                 own[lane] = other[lane] & ~flipped
                 other[lane] = mine
@@ -228,18 +258,21 @@ def replay_scalar(tokens, arena, move_of_token, black, white, legal, to_move, pl
     """
     for game in range(len(tokens)):
         own, other, side = _BLACK, _WHITE, 1
-        options = _legal_moves(own, other, arena)
+        runs = _runs(own, other)
+        options = _legal_moves(runs, own, other, arena)
         played[game] = 0
         for ply in range(tokens.shape[1]):
             move = move_of_token[tokens[game, ply]] & options
             options = _ZERO
             if move != _ZERO:
                 played[game] += 1
-                flipped = _flips(move, own, other)
+                flipped = _flips(move, other, runs)
                 own, other, side = other & ~flipped, own | flipped | move, -side
-                options = _legal_moves(own, other, arena)
+                runs = _runs(own, other)
+                options = _legal_moves(runs, own, other, arena)
                 if options == _ZERO:
-                    options = _legal_moves(other, own, arena)
+                    runs = _runs(other, own)
+                    options = _legal_moves(runs, own, other, arena)
                     if options != _ZERO:
                         own, other, side = other, own, -side
             black[game, ply], white[game, ply] = (own, other) if side == 1 else (other, own)
@@ -251,18 +284,21 @@ def replay_scalar(tokens, arena, move_of_token, black, white, legal, to_move, pl
 def replay_lockstep(tokens, arena, move_of_token, black, white, legal, to_move, played):
     """As `replay_scalar`, LANES games at a time; each inner loop is one step of all of them."""
     own, other, options, move, turned = np.empty((5, LANES), np.uint64)  # `turned`: 1 where white moves next
+    table = np.empty((8, LANES), np.uint64)
     for first in range(0, len(tokens), LANES):
         lanes = min(LANES, len(tokens) - first)
         for lane in range(LANES):
             own[lane], other[lane], turned[lane], move[lane] = _BLACK, _WHITE, _ZERO, _ZERO
-            options[lane] = _legal_moves(_BLACK, _WHITE, arena)
+            runs = _runs(_BLACK, _WHITE)
+            _keep(table, lane, runs)
+            options[lane] = _legal_moves(runs, _BLACK, _WHITE, arena)
         played[first : first + lanes] = 0
         for ply in range(tokens.shape[1]):
             for lane in range(lanes):
                 move[lane] = move_of_token[tokens[first + lane, ply]] & options[lane]
                 played[first + lane] += move[lane] != _ZERO
             for lane in range(LANES):
-                flipped = _flips(move[lane], own[lane], other[lane])
+                flipped = _flips(move[lane], other[lane], _kept(table, lane))
                 playing = move[lane] != _ZERO
                 mine, theirs = own[lane] | flipped | move[lane], other[lane] & ~flipped
                 own[lane] = theirs if playing else mine
@@ -271,13 +307,17 @@ def replay_lockstep(tokens, arena, move_of_token, black, white, legal, to_move, 
             stuck = False
             for lane in range(LANES):
                 playing = move[lane] != _ZERO
-                options[lane] = _legal_moves(own[lane], other[lane], arena) if playing else _ZERO
+                runs = _runs(own[lane], other[lane])
+                _keep(table, lane, runs)
+                options[lane] = _legal_moves(runs, own[lane], other[lane], arena) if playing else _ZERO
                 stuck |= options[lane] == _ZERO
             if stuck:
                 for lane in range(LANES):
                     if options[lane] == _ZERO and move[lane] != _ZERO:
-                        options[lane] = _legal_moves(other[lane], own[lane], arena)
+                        runs = _runs(other[lane], own[lane])
+                        options[lane] = _legal_moves(runs, own[lane], other[lane], arena)
                         if options[lane] != _ZERO:
+                            _keep(table, lane, runs)
                             own[lane], other[lane] = other[lane], own[lane]
                             turned[lane] ^= _ONE
             for lane in range(lanes):

@@ -21,13 +21,13 @@ class SetComplementTask:
     def __init__(self, vocab: int):
         """`vocab` is v >= 3, the number of tokens."""
         if vocab < 3:
-            raise ValueError(f"the set-complement task got vocab {vocab}, expected v >= 3: with fewer tokens nothing is to be told apart")
+            raise ValueError(
+                f"the set-complement task got vocab {vocab}, expected v >= 3: with fewer tokens nothing is to be told apart"
+            )
         self.vocab = vocab
         self.longest = vocab - 1
 
-    def sequences(
-        self, seed: int, start: int, count: int, device: torch.device | str = "cpu"
-    ) -> Int64[Tensor, "count vocab"]:
+    def sequences(self, seed: int, start: int, count: int, device: torch.device | str = "cpu") -> Int64[Tensor, "count vocab"]:
         """Permutations start .. start + count - 1 of stream `seed`: the order of v random 64-bit keys a sequence."""
         indices = torch.arange(start, start + count, device=device)
         return draws(seed, indices, self.vocab).argsort(dim=-1, stable=True)

@@ -41,7 +41,16 @@ def test_no_warning_no_print_and_eval_mode(model_config, capfd):
 
 def test_the_cache_has_the_names_and_shapes_of_transformer_lens():
     config = ModelConfig(
-        vocab=11, context=9, layers=2, heads=2, width=12, head_width=6, mlp_width=20, positions="learned", norm="pre", final_norm=True
+        vocab=11,
+        context=9,
+        layers=2,
+        heads=2,
+        width=12,
+        head_width=6,
+        mlp_width=20,
+        positions="learned",
+        norm="pre",
+        final_norm=True,
     )
     hooked = hook(config, random_plain(config).state_dict())
     logits, cache = hooked.run_with_cache(TOKENS)

@@ -27,7 +27,10 @@ def mingpt_state(layers=2, width=16, vocab=61, context=59, mlp=64, buffers=True)
         for norm in ("ln1", "ln2"):
             state |= {f"blocks.{layer}.{norm}.weight": weight(width), f"blocks.{layer}.{norm}.bias": weight(width)}
         for part in ("key", "query", "value", "proj"):
-            state |= {f"blocks.{layer}.attn.{part}.weight": weight(width, width), f"blocks.{layer}.attn.{part}.bias": weight(width)}
+            state |= {
+                f"blocks.{layer}.attn.{part}.weight": weight(width, width),
+                f"blocks.{layer}.attn.{part}.bias": weight(width),
+            }
         if buffers:
             state[f"blocks.{layer}.attn.mask"] = torch.tril(torch.ones(1, 1, context, context))
         state |= {f"blocks.{layer}.mlp.0.weight": weight(mlp, width), f"blocks.{layer}.mlp.0.bias": weight(mlp)}
@@ -41,10 +44,14 @@ def mingpt_forward(state, tokens, heads):
     width = state["tok_emb.weight"].shape[1]
     x = state["tok_emb.weight"][tokens] + state["pos_emb"][0, : tokens.shape[1]]
     for layer in range(sum(name.endswith("ln1.weight") for name in state)):
-        p = {name.removeprefix(f"blocks.{layer}."): value for name, value in state.items() if name.startswith(f"blocks.{layer}.")}
+        p = {
+            name.removeprefix(f"blocks.{layer}."): value for name, value in state.items() if name.startswith(f"blocks.{layer}.")
+        }
         normed = functional.layer_norm(x, (width,), p["ln1.weight"], p["ln1.bias"])
         q, k, v = (
-            functional.linear(normed, p[f"attn.{part}.weight"], p[f"attn.{part}.bias"]).unflatten(-1, (heads, -1)).transpose(1, 2)
+            functional.linear(normed, p[f"attn.{part}.weight"], p[f"attn.{part}.bias"])
+            .unflatten(-1, (heads, -1))
+            .transpose(1, 2)
             for part in ("query", "key", "value")
         )
         z = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
@@ -103,7 +110,9 @@ def test_keys_that_do_not_fit_are_named(tmp_path):
     state["surprise"] = torch.zeros(2)
     state["blocks.1.mlp.0.bias"] = torch.zeros(3)
     save_file(state, tmp_path / "m.safetensors")
-    expected = r"missing \['ln_f.bias'\], unexpected \['surprise'\], mis-shaped \['blocks.1.mlp.0.bias \(3,\) instead of \(64,\)'\]"
+    expected = (
+        r"missing \['ln_f.bias'\], unexpected \['surprise'\], mis-shaped \['blocks.1.mlp.0.bias \(3,\) instead of \(64,\)'\]"
+    )
     with pytest.raises(ImportFailed, match=expected):
         import_checkpoint(str(tmp_path / "m.safetensors"), tmp_path / "out", heads=4)
     assert not (tmp_path / "out").exists()

@@ -8,8 +8,7 @@ from models.random_stream import MASK_64, as_signed, draw_scalar, draws, mix, mi
 
 
 def test_published_splitmix64_sequence():
-    # first outputs of splitmix64 from state 1234567, as published with the reference implementation (Rosetta Code, "Pseudo-random
-    # numbers/Splitmix64")
+    # first outputs from state 1234567, as published (Rosetta Code, "Pseudo-random numbers/Splitmix64")
     golden = 0x9E3779B97F4A7C15
     expected = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
     assert [mix_scalar(1234567 + golden * k) for k in range(1, 6)] == expected

@@ -20,7 +20,16 @@ def random_model(config: ModelConfig, seed: int = 0) -> Transformer:
 
 def test_pre_norm_gpt_equals_torchs_own_encoder():
     config = ModelConfig(
-        vocab=11, context=9, layers=2, heads=3, width=12, head_width=4, mlp_width=20, positions="learned", norm="pre", final_norm=True
+        vocab=11,
+        context=9,
+        layers=2,
+        heads=3,
+        width=12,
+        head_width=4,
+        mlp_width=20,
+        positions="learned",
+        norm="pre",
+        final_norm=True,
     )
     model = random_model(config)
     layer = nn.TransformerEncoderLayer(12, 3, 20, dropout=0, activation="gelu", batch_first=True, norm_first=True)
@@ -90,7 +99,13 @@ def test_explicit_and_fused_attention_agree():
 
 def test_dropout_asks_for_each_site_with_its_rate():
     config = ModelConfig(
-        vocab=11, context=9, layers=2, width=12, head_width=6, mlp_width=8, dropout=DropoutRates(embedding=0.1, attention=0.2, residual=0.3)
+        vocab=11,
+        context=9,
+        layers=2,
+        width=12,
+        head_width=6,
+        mlp_width=8,
+        dropout=DropoutRates(embedding=0.1, attention=0.2, residual=0.3),
     )
     asked = []
 
@@ -111,7 +126,9 @@ def test_masks_drop_at_the_rate_and_keep_the_mean():
 
 
 def test_no_dropout_outside_training():
-    model = random_model(ModelConfig(vocab=11, context=9, width=12, head_width=6, dropout=DropoutRates(embedding=0.5, attention=0.5)))
+    model = random_model(
+        ModelConfig(vocab=11, context=9, width=12, head_width=6, dropout=DropoutRates(embedding=0.5, attention=0.5))
+    )
     tokens = torch.randint(0, 11, (2, 9), generator=torch.Generator().manual_seed(0))
     assert torch.equal(model(tokens), model(tokens))
     model.train()

@@ -58,10 +58,18 @@ def test_train_and_go_on(tmp_path, capsys):
     ("arguments", "code", "message"),
     [
         (["train", "set-complement", "--out", "x"], 2, "needs vocab"),
-        (["train", "set-complement", "--out", "x", "--vocab", "2"], 2, "--vocab: Input should be greater than or equal to 3 (got 2)"),
+        (
+            ["train", "set-complement", "--out", "x", "--vocab", "2"],
+            2,
+            "--vocab: Input should be greater than or equal to 3 (got 2)",
+        ),
         (["train", "set-complement", "--out", "x", "--vocab", "8", "--dropout-attention", "1.5"], 2, "--dropout-attention"),
         (["train", "set-complement", "--out", "x", "--vocab", "8", "--save-at", "1,b"], 2, "whole numbers such as 100,200,500"),
-        (["train", "set-complement", "--out", "x", "--vocab", "8", "--train-length", "8"], 2, "train length 8 is longer than 7"),
+        (
+            ["train", "set-complement", "--out", "x", "--vocab", "8", "--train-length", "8"],
+            2,
+            "train length 8 is longer than 7",
+        ),
         (["train", "chess", "--out", "x"], 2, "'chess' is not one of"),
         (["train", "othello", "--out", "x", "--vocab", "61"], 2, "takes board (6 or 8) and no vocab"),
         (["nonsense"], 2, "No such command 'nonsense'"),
@@ -113,7 +121,12 @@ def test_help_answers_in_half_a_second():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_run_that_the_same_command_goes_on_with(tmp_path, number):
-    words = [sys.executable, "-m", "workbench", *shlex.split("train set-complement --vocab 8 --batch 16 --save-every 100000 --steps 1000")]
+    words = [
+        sys.executable,
+        "-m",
+        "workbench",
+        *shlex.split("train set-complement --vocab 8 --batch 16 --save-every 100000 --steps 1000"),
+    ]
     words += ["--width", "16", "--head-width", "16", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"

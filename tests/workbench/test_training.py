@@ -9,14 +9,15 @@ import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints
 from workbench.cli_options import training_config
-from workbench.run import Run, RunError, RunRecord, open_run, read_metrics, read_run
+from workbench.run import Run, RunError, RunRecord, read_metrics, read_run
 from workbench.trainer import Trainer, step_batches
 from workbench.training import train
 
 
 def small(**options):
     return training_config(
-        "set-complement", {"vocab": 8, "width": 16, "head_width": 16, "batch": 32, "steps": 60, "save_every": 20, "log_every": 10} | options
+        "set-complement",
+        {"vocab": 8, "width": 16, "head_width": 16, "batch": 32, "steps": 60, "save_every": 20, "log_every": 10} | options,
     )
 
 
@@ -25,7 +26,10 @@ def files(run):
 
 
 def test_it_learns_the_task(tmp_path):
-    run = train(small(vocab=6, train_length=5, steps=1500, batch=128, learning_rate=3e-3, save_every=1500, log_every=100), tmp_path / "run")
+    run = train(
+        small(vocab=6, train_length=5, steps=1500, batch=128, learning_rate=3e-3, save_every=1500, log_every=100),
+        tmp_path / "run",
+    )
     rows = read_metrics(run)
     assert rows[0]["illegal_mass"] > 0.1
     assert rows[-1]["illegal_mass"] < 0.02
@@ -46,7 +50,9 @@ def test_a_run_holds_what_the_house_says(tmp_path):
 
 
 @pytest.mark.parametrize("targets", ["hard", "soft"])
-@pytest.mark.parametrize("options", [{}, {"dropout_embedding": 0.1, "dropout_attention": 0.2, "dropout_residual": 0.3}], ids=["none", "all"])
+@pytest.mark.parametrize(
+    "options", [{}, {"dropout_embedding": 0.1, "dropout_attention": 0.2, "dropout_residual": 0.3}], ids=["none", "all"]
+)
 def test_a_stopped_run_ends_bit_identical_to_an_undisturbed_one(tmp_path, targets, options):
     config = small(targets=targets, **options)
     whole = train(config, tmp_path / "whole" / "run")
@@ -108,7 +114,9 @@ def test_a_second_writer_is_refused_naming_the_first(tmp_path):
         "record = RunRecord(config=training_config('set-complement', {'vocab': 8}), command='', versions={})\n"
         "with open_run(pathlib.Path(sys.argv[1]), record):\n    print('held', flush=True)\n    sys.stdin.read()"
     )
-    first = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert first.stdout.readline() == "held\n"
         with pytest.raises(RunError, match=f"is being written by process {first.pid} on "):
@@ -160,7 +168,9 @@ def test_learning_rate_schedules():
 
 
 def test_a_games_padding_is_not_learnt(tmp_path):
-    config = training_config("othello", {"layers": 1, "heads": 1, "width": 8, "head_width": 8, "mlp_width": 8, "steps": 1, "batch": 4})
+    config = training_config(
+        "othello", {"layers": 1, "heads": 1, "width": 8, "head_width": 8, "mlp_width": 8, "steps": 1, "batch": 4}
+    )
     trainer = Trainer(config)
     batch = next(step_batches(config, trainer.task, 1)).clone()
     logits = torch.zeros(4, config.train_length, 61)

@@ -7,7 +7,9 @@ import typer
 
 
 def import_(
-    file: Annotated[str, typer.Argument(help="A .safetensors, .pth or .ckpt file, or an address such as hf://owner/name/file.")],
+    file: Annotated[
+        str, typer.Argument(help="A .safetensors, .pth or .ckpt file, or an address such as hf://owner/name/file.")
+    ],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the keys do not tell (default 8).")] = None,
 ) -> None:
@@ -16,4 +18,7 @@ def import_(
 
     card = import_checkpoint(file, out, heads)
     model = card.model
-    typer.echo(f"imported {model.layers} layers, {model.heads} heads, width {model.width}, {model.vocab} tokens to {out} ({card.source})")
+    typer.echo(
+        f"imported {model.layers} layers, {model.heads} heads, width {model.width}, {model.vocab} tokens "
+        f"to {out} ({card.source})"
+    )

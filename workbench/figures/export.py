@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import plotly.graph_objects as go
 
@@ -19,8 +19,7 @@ from models.durable import write_file
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["html", "pdf", "svg", "png"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+FORMATS: tuple[str, ...] = ("html", "pdf", "svg", "png")
 PNG_SCALE = 2
 START_SECONDS, FIGURE_SECONDS, GRACE_SECONDS = 60, 15, 15
 HOW_TO_GET_A_BROWSER = (
@@ -29,16 +28,14 @@ HOW_TO_GET_A_BROWSER = (
 
 
 def save_figures(
-    figures: Mapping[str, go.Figure], folder: str | os.PathLike[str], formats: Sequence[Format] = FORMATS
+    figures: Mapping[str, go.Figure], folder: str | os.PathLike[str], formats: Sequence[str] = FORMATS
 ) -> list[Path]:
     """Writes every figure as `folder/name.format` and returns the paths written.
 
     Without a browser, or where it fails, the static formats are left out and one warning says why and what to do.
     Raises ValueError for an unknown format.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise ValueError(f"unknown format '{unknown[0]}'; choose from {', '.join(FORMATS)}")
+    check_formats(formats)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     static = [name for name in FORMATS if name in formats and name != "html"]
@@ -52,6 +49,13 @@ def save_figures(
     if browser is not None and figures:
         written += _save_static(figures, folder, static, browser)
     return written
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises ValueError for a format that figures cannot be saved in."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise ValueError(f"unknown format '{unknown[0]}'; choose from {', '.join(FORMATS)}")
 
 
 def find_browser() -> str | None:
@@ -88,7 +92,7 @@ def _save_html(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
     return paths
 
 
-def _save_static(figures: Mapping[str, go.Figure], folder: Path, formats: Sequence[Format], browser: str) -> list[Path]:
+def _save_static(figures: Mapping[str, go.Figure], folder: Path, formats: Sequence[str], browser: str) -> list[Path]:
     jobs = {folder / f"{name}.{format}": (figure, format) for name, figure in figures.items() for format in formats}
     drawn: dict[Path, bytes] = {}
     trouble: list[Exception] = []
@@ -110,7 +114,7 @@ def _save_static(figures: Mapping[str, go.Figure], folder: Path, formats: Sequen
 
 
 def _work(
-    jobs: Mapping[Path, tuple[go.Figure, Format]],
+    jobs: Mapping[Path, tuple[go.Figure, str]],
     browser: str,
     seconds: float,
     drawn: dict[Path, bytes],
@@ -123,7 +127,7 @@ def _work(
 
 
 async def _draw(
-    jobs: Mapping[Path, tuple[go.Figure, Format]],
+    jobs: Mapping[Path, tuple[go.Figure, str]],
     browser: str,
     seconds: float,
     drawn: dict[Path, bytes],

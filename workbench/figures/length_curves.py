@@ -54,15 +54,15 @@ def _panels(frame: pd.DataFrame, metrics: Sequence[str], columns: int) -> go.Fig
     fig = make_subplots(rows, columns, horizontal_spacing=0.11, vertical_spacing=0.24 / rows)
     entries = 0
     for number, metric in enumerate(metrics):
-        place = {"row": number // columns + 1, "col": number % columns + 1}
+        row, col = number // columns + 1, number % columns + 1
         drawn = curves(rows_of(frame, metric))
         values = pd.concat([curve.points[["value", "high", "seed_high"]].stack() for curve in drawn])
         scale = scale_for(METRICS[metric], values)
-        add_curves(fig, drawn, scale, **place, legend=number == 0, rate=METRICS[metric].rate)
-        fig.update_yaxes(scale.layout, **place)
-        length_axis(fig, None, **place)
+        add_curves(fig, drawn, scale, row, col, legend=number == 0, rate=METRICS[metric].rate)
+        fig.update_yaxes(scale.layout, row=row, col=col)
+        length_axis(fig, None, row, col)
         for length in frame["train_length"].dropna().unique():
-            length_axis(fig, int(length), **place)
+            length_axis(fig, int(length), row, col)
         entries = max(entries, len(drawn))
     note = reading(frame, rates=any(METRICS[metric].rate for metric in metrics))
     return finish(fig, title, note, rows, columns, entries)

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+
+def python(code: str, folder) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+
+
+def test_import_is_light(tmp_path):
+    result = python(
+        "import workbench, sys; print([m for m in ('torch', 'transformer_lens', 'pandas') if m in sys.modules])", tmp_path
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize("kind", ["package", "module"])
+def test_what_shadows_what_is_named(tmp_path, kind):
+    if kind == "package":
+        (tmp_path / "models").mkdir()
+        (tmp_path / "models" / "__init__.py").touch()
+        shadow = tmp_path / "models"
+    else:
+        shadow = tmp_path / "models.py"
+        shadow.touch()
+    result = python("import workbench", tmp_path)
+    assert result.returncode == 1
+    assert f"ImportError: {shadow.resolve()} is what Python finds as 'models', in place of the workbench's own" in result.stderr
+
+
+def test_a_folder_without_code_of_that_name_is_named_or_harmless(tmp_path):
+    (tmp_path / "models").mkdir()
+    result = python("import workbench, models.config", tmp_path)
+    assert result.returncode == 0 or "ImportError: " + str((tmp_path / "models").resolve()) in result.stderr
+
+
+def test_an_already_imported_stranger_is_named(tmp_path):
+    stranger = "m = types.ModuleType('probes'); m.__file__ = '/elsewhere/probes.py'; sys.modules['probes'] = m"
+    code = f"import sys, types; {stranger}; import workbench"
+    assert "/elsewhere/probes.py is what Python finds as 'probes'" in python(code, tmp_path).stderr
+
+
+def test_names_are_there_and_a_wrong_one_is_named(tmp_path):
+    assert python("from workbench import load, compare, evaluate, train, certify, make_task", tmp_path).returncode == 0
+    assert "workbench has no 'laod'; it has certify, compare" in python("import workbench; workbench.laod", tmp_path).stderr
