@@ -145,7 +145,7 @@ def measure_cpu(quick: bool) -> tuple[dict[str, float], dict[str, float]]:
     if absent:
         print(f"not installed, so not compared: {', '.join(absent)} (extra `bench`)")
     rates: dict[str, list[float]] = {name: [] for name in found}
-    for round_number in range(-1, 5 if quick else 11):
+    for round_number in range(-1, 3 if quick else 11):
         for name, (games, turn) in found.items():
             before = time.process_time()
             turn()
@@ -174,7 +174,7 @@ print(time.process_time() - before)
 """
 
 
-def measure_first_call() -> dict[str, float]:
+def measure_first_call(quick: bool) -> dict[str, float]:
     """CPU seconds of the first generation and replay of a process, with empty caches of machine code and with full ones.
 
     Python's own cache, of numba's modules, is one of them: it is on in this measurement even where it is switched off.
@@ -189,7 +189,10 @@ def measure_first_call() -> dict[str, float]:
             )
             return float(run.stdout)
 
-        return {"first_call_cold_s": first_call(), "first_call_cached_s": statistics.median(first_call() for _ in range(3))}
+        return {
+            "first_call_cold_s": first_call(),
+            "first_call_cached_s": statistics.median(first_call() for _ in range(1 if quick else 3)),
+        }
 
 
 def seconds_on_gpu(turn: Contender, repeats: int) -> float:
@@ -298,7 +301,7 @@ def main() -> None:
         figures, ratios = measure_cuda(arguments.quick), {}
     else:
         figures, ratios = measure_cpu(arguments.quick)
-        figures |= measure_first_call()
+        figures |= measure_first_call(arguments.quick)
     for name, value in sorted((figures | ratios).items()):
         print(f"{name:42} {value:18,.2f}  {verdict(name, value)}")
     if arguments.json:

@@ -141,6 +141,11 @@ def bundled_names() -> list[str]:
     return sorted(folder.parent.name for folder in ZOO.glob("*/checkpoints"))
 
 
+def bundled_tables() -> list[Path]:
+    """Bundled tables of `workbench compare` over all steps of a run whose steps are too many megabytes to bundle."""
+    return sorted(ZOO.glob("*-over-training.parquet"))
+
+
 def read_card(folder: Path) -> Card:
     """The card of a checkpoint folder. Raises CheckpointError for one that is missing, too large, or not a valid card."""
     path = folder / CARD_FILE

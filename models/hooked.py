@@ -44,7 +44,8 @@ def load(
     card = read_card(folder)
     state = {name: tensor.to(device, dtype) for name, tensor in read_weights(folder, weights, card).items()}
     model = hook(card.model, state)
-    model.card, model.weights = card, weights
+    model.card = card  # type: ignore[assignment]  # torch types every attribute of a module as tensor or module
+    model.weights = weights  # type: ignore[assignment]
     return model
 
 
@@ -60,7 +61,7 @@ def _hooked_config(config: ModelConfig, dtype: torch.dtype, device: torch.device
         d_vocab_out=config.vocab,
         d_mlp=None if attention_only else config.mlp_width,
         attn_only=attention_only,
-        act_fn=None if attention_only else "gelu",
+        act_fn="gelu",
         normalization_type="LN" if config.norm == "pre" else None,
         use_normalization_before_and_after=config.norm == "branch",
         positional_embedding_type="standard",

@@ -18,7 +18,7 @@ from probes.harvest import BATCH, Consume, Games, Positions, Target, batches, ha
 from probes.linear_probe import RIDGE, LinearProbe, Moments, closed_form
 from probes.nonlinear_probe import NonlinearProbe
 from probes.residual_stream import layers_of, width_of
-from probes.subject import Subject
+from probes.subject import OthelloSubject
 
 PASSES: dict[ProbeKind, int] = {"closed-form": 0, "logistic": 1, "nonlinear": 4}
 """Passes over the games after the first, which gives the closed form that the others start from."""
@@ -42,7 +42,7 @@ class Fitted:
 
 
 def fit_probes(
-    subject: Subject,
+    subject: OthelloSubject,
     games: Games,
     targets: Sequence[Target],
     kinds: Sequence[ProbeKind] = ("closed-form",),
@@ -104,7 +104,7 @@ def _stepping(fits: dict[Target, list[GradientFit]]) -> Consume:
     return step
 
 
-def _card(subject: Subject, games: Games, kind: ProbeKind, target: Target, moments: Moments) -> ProbeCard:
+def _card(subject: OthelloSubject, games: Games, kind: ProbeKind, target: Target, moments: Moments) -> ProbeCard:
     return ProbeCard(
         kind=kind,
         frame=target.frame,

@@ -6,7 +6,6 @@ al. 2022 (arXiv 2210.13382), Nanda et al. 2023 (arXiv 2309.00941); unlike their 
 and labels by the side that truly moves next.
 """
 
-import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,7 +17,6 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.othello.labels import Frame
-from models.transformer import Transformer
 from probes.board_fit import Fitted, fit_probes
 from probes.board_probe import BoardProbe, ProbeKind, save_probe
 from probes.board_scores import COLUMNS as SCORE_COLUMNS
@@ -26,7 +24,7 @@ from probes.board_scores import BoardScores, Reader
 from probes.harvest import BATCH, Games, Positions, Target, harvest
 from probes.linear_probe import RIDGE
 from probes.residual_stream import layers_of
-from probes.subject import Address, Subject, othello_subject
+from probes.subject import Address, OthelloSubject, othello_subject, untrained
 
 Control = Literal["constant guess", "guess by length", "shuffled labels", "wrong layer", "random weights"]
 KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
@@ -131,7 +129,11 @@ def _require_words(probes: Collection[str], frames: Collection[str], controls: C
 
 
 def _measured(
-    subject: Subject, fitted: Fitted, kinds: Sequence[ProbeKind], targets: Sequence[Target], controls: Collection[Control]
+    subject: OthelloSubject,
+    fitted: Fitted,
+    kinds: Sequence[ProbeKind],
+    targets: Sequence[Target],
+    controls: Collection[Control],
 ) -> Measured:
     """The readers to be measured in one pass over the test games."""
     layers = len(layers_of(subject.model))
@@ -173,7 +175,7 @@ def _guessing(counts: Int64[Tensor, "length square state"]) -> Reader:
     return read
 
 
-def _measure(subject: Subject, games: Games, measured: Measured, batch: int, progress: bool) -> None:
+def _measure(subject: OthelloSubject, games: Games, measured: Measured, batch: int, progress: bool) -> None:
     def consume(layer: int, stream: Float[Tensor, "row width"], positions: Positions) -> None:
         for reader, scores in measured.values():
             if layer < scores.layers:
@@ -184,12 +186,11 @@ def _measure(subject: Subject, games: Games, measured: Measured, batch: int, pro
 
 
 def _random_weights(
-    subject: Subject, fitting: Games, testing: Games, target: Target, ridge: float, batch: int, progress: bool
+    subject: OthelloSubject, fitting: Games, testing: Games, target: Target, ridge: float, batch: int, progress: bool
 ) -> Measured:
     """The whole measurement on an untrained model of the same shape, on the same games."""
-    model = Transformer(subject.shape, seed=fitting.seed).to(subject.device).eval()
-    untrained = dataclasses.replace(subject, model=model)
-    fitted = fit_probes(untrained, fitting, [target], ridge=ridge, batch=batch, progress=progress)
-    measured = _measured(untrained, fitted, ("closed-form",), [target], ())
-    _measure(untrained, testing, measured, batch, progress)
+    random = untrained(subject, seed=fitting.seed)
+    fitted = fit_probes(random, fitting, [target], ridge=ridge, batch=batch, progress=progress)
+    measured = _measured(random, fitted, ("closed-form",), [target], ())
+    _measure(random, testing, measured, batch, progress)
     return {("closed-form", "random weights", target): measured["closed-form", "none", target]}

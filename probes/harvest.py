@@ -20,7 +20,7 @@ from models.othello import labels
 from models.othello.labels import Frame
 from models.othello.task import OthelloTask
 from probes.residual_stream import Stream, read_streams
-from probes.subject import Subject
+from probes.subject import OthelloSubject
 
 PROBE_STREAM = 1 << 36
 """Added to a seed, it keeps these games apart from those of training, evaluation, bootstrap weights and dropout."""
@@ -96,7 +96,7 @@ Consume = Callable[[int, Float[Tensor, "row width"], Positions], None]
 
 
 def harvest(
-    subject: Subject,
+    subject: OthelloSubject,
     games: Games,
     targets: Sequence[Target],
     consume: Consume,

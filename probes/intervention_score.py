@@ -25,7 +25,7 @@ from probes.harvest import BATCH, Games, Target
 from probes.intervention import METHODS, STRENGTH, Change, Method, board_edit, editing
 from probes.intervention_cases import Cases, draw_cases
 from probes.residual_stream import Model
-from probes.subject import Address, Subject, othello_subject
+from probes.subject import Address, OthelloSubject, othello_subject
 
 Arm = Literal["edited", "null", "random direction", "unedited board"]
 CASES = 600
@@ -109,7 +109,7 @@ def top_errors(logits: Float[Tensor, "case vocab"], legal: Bool[Tensor, "case vo
 
 
 def _errors(
-    subject: Subject,
+    subject: OthelloSubject,
     probe: BoardProbe,
     method: Method,
     cases: Cases,

@@ -1,20 +1,24 @@
-"""What an Othello probe is pointed at, a checkpoint on disk or a model in memory, and how its tables name it.
+"""What a probe is pointed at, a checkpoint on disk or a model in memory, and how its tables name it.
 
 For: loading and checking in one place, so that every probe refuses the same things in the same words. A checkpoint is loaded as
-the plain model, which is faster; a hooked model is taken as it is, with whatever hooks its user put on it.
+the plain model where that is enough, since it is faster; a hooked model is taken as it is, with whatever hooks its user put on
+it.
 """
 
+import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from models.checkpoint import Card, find_checkpoint, read_card, read_weights
-from models.config import ModelConfig, TaskConfig, WeightsName
-from models.hooked import HookedTransformer
+from models.config import ModelConfig, WeightsName
+from models.hooked import HookedTransformer, hook, load
 from models.importers import BOARD_OF_VOCAB
 from models.othello.task import OthelloTask
+from models.task import Task
+from models.tasks import make_task
 from models.transformer import Transformer
 from probes.residual_stream import Model, context_of, require_eval, vocab_of
 
@@ -26,7 +30,7 @@ class Subject:
     """A model, its task, and what is known of it."""
 
     model: Model
-    task: OthelloTask
+    task: Task
     card: Card | None
     """None for a model made in memory"""
     weights: WeightsName
@@ -38,7 +42,7 @@ class Subject:
 
     @property
     def longest(self) -> int:
-        """The longest input that the task poses and the model takes, in moves."""
+        """The longest input that the task poses and the model takes, in tokens."""
         return min(self.task.longest, context_of(self.model))
 
     @property
@@ -64,6 +68,7 @@ class Subject:
         return {
             "checkpoint": card.name if card else "model",
             "task": self.task.name,
+            "vocab": self.task.vocab,
             "train_length": card.train_length if card else None,
             "dropout": card.model.dropout.label if card else None,
             "weights": self.weights,
@@ -72,45 +77,92 @@ class Subject:
         }
 
 
-def othello_subject(model: Address, weights: WeightsName = "raw", device: torch.device | str = "cpu") -> Subject:
-    """Loads what `model` names, or takes the hooked model it is, and checks that it is an OthelloGPT ready for analysis.
+@dataclass(frozen=True)
+class OthelloSubject(Subject):
+    """A model of Othello."""
+
+    task: OthelloTask
+
+
+AnySubject = TypeVar("AnySubject", bound=Subject)
+
+
+def untrained(subject: AnySubject, seed: int) -> AnySubject:
+    """The control: the same task and shape of model, with the initial weights of `seed`, plain or hooked as the subject is.
+
+    Raises ValueError for a hooked model without a card.
+    """
+    plain = Transformer(subject.shape, seed).to(subject.device).eval()
+    model = plain if isinstance(subject.model, Transformer) else hook(subject.shape, plain.state_dict())
+    return dataclasses.replace(subject, model=model)
+
+
+def subject(
+    model: Address,
+    task: Task | None = None,
+    weights: WeightsName = "raw",
+    device: torch.device | str = "cpu",
+    hooked: bool = False,
+) -> Subject:
+    """Loads what `model` names, or takes the hooked model it is, and checks that it is ready for analysis.
 
     Args:
         model: a hooked model in eval mode, or a checkpoint folder, run or bundled name.
+        task: the task; None for the one on the card.
         weights: which weights of a checkpoint to load; of no effect on a model that is already loaded, as is `device`.
         device: where a checkpoint is loaded to.
+        hooked: load a checkpoint as a hooked model too, for probes that read inside a block.
+
+    Raises:
+        ValueError: a model in training mode, without a task, or of another vocabulary than its task.
+        CheckpointError: nothing to load there.
+    """
+    if not isinstance(model, HookedTransformer):
+        if not hooked:
+            return _checked(*_plain(model, weights, device), task, weights)
+        model = load(model, weights, device)
+    card: Card | None = getattr(model, "card", None)
+    return _checked(model, card, task, getattr(model, "weights", "raw"))
+
+
+def othello_subject(model: Address, weights: WeightsName = "raw", device: torch.device | str = "cpu") -> OthelloSubject:
+    """As `subject`, for Othello models alone; one without a card is known by its vocabulary.
 
     Raises:
         ValueError: a model in training mode, of another task, or of a vocabulary that is no Othello board's.
         CheckpointError: nothing to load there.
     """
-    if isinstance(model, HookedTransformer):
-        card: Card | None = getattr(model, "card", None)
-        return _checked(model, card, getattr(model, "weights", "raw"))
-    folder = find_checkpoint(model)
+    task = None
+    if isinstance(model, HookedTransformer) and not hasattr(model, "card"):
+        vocab = vocab_of(model)
+        if vocab not in BOARD_OF_VOCAB:
+            raise ValueError(
+                f"the model has {vocab} tokens, an OthelloGPT has 61 (8x8 board) or 33 (6x6); use an Othello model"
+            )
+        task = OthelloTask(BOARD_OF_VOCAB[vocab])
+    found = subject(model, task, weights, device)
+    if not isinstance(found.task, OthelloTask):
+        raise ValueError(
+            f"the checkpoint was trained on {found.task.name}, and board probes read Othello models; choose one of those"
+        )
+    return OthelloSubject(found.model, found.task, found.card, found.weights)
+
+
+def _plain(path: str | os.PathLike[str], weights: WeightsName, device: torch.device | str) -> tuple[Transformer, Card]:
+    folder = find_checkpoint(path)
     card = read_card(folder)
     plain = Transformer(card.model)
     plain.load_state_dict(read_weights(folder, weights, card))
-    return _checked(plain.to(device).eval(), card, weights)
+    return plain.to(device).eval(), card
 
 
-def _checked(model: Model, card: Card | None, weights: WeightsName) -> Subject:
+def _checked(model: Model, card: Card | None, task: Task | None, weights: WeightsName) -> Subject:
     require_eval(model)
+    if task is None:
+        if card is None:
+            raise ValueError("the model has no card to tell its task; pass task=make_task(TaskConfig(...))")
+        task = make_task(card.task)
     vocab = vocab_of(model)
-    if card is None and vocab in BOARD_OF_VOCAB:
-        config = TaskConfig(name="othello", board=BOARD_OF_VOCAB[vocab])  # type: ignore[arg-type]
-    elif card is None:
-        raise ValueError(f"the model has {vocab} tokens, an OthelloGPT has 61 (8x8 board) or 33 (6x6); use an Othello model")
-    else:
-        config = card.task
-    if config.name != "othello":
-        raise ValueError(
-            f"the checkpoint was trained on {config.name}, and board probes read Othello models; choose one of those"
-        )
-    task = OthelloTask(config.board or 8)
     if vocab != task.vocab:
-        raise ValueError(
-            f"the model has {vocab} tokens, the {task.board.size}x{task.board.size} board has {task.vocab}; use a model "
-            "whose card fits its weights"
-        )
+        raise ValueError(f"the model has {vocab} tokens, its task {task.name} has {task.vocab}; use a model that fits the task")
     return Subject(model, task, card, weights)

@@ -26,7 +26,7 @@ ROUNDING = 1e-15
 """A gap lower by less than this share of the largest possible one is rounding; following it down might never end."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check  # numba compiles the function itself, not a type-checked wrapper of it
 def _resort(order, terms, count):
     """Insertion sort of order[:count] by terms[order], fast where it is nearly sorted."""
@@ -40,7 +40,7 @@ def _resort(order, terms, count):
         order[slot] = token
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
 def _improve(last, present, absent, weight, cost, order, free, terms, gaps, triples, members, rounding):
     """Lowers gaps[s] for every length s to the worst gap of this triple, where that is lower, and notes its set."""
@@ -78,7 +78,7 @@ def _improve(last, present, absent, weight, cost, order, free, terms, gaps, trip
                 members[length, order[position]] = True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
 def worst_sets(bias, displacement, attention_logits, longest):
     """Worst gap of every length 0 .. longest (index 0 is unused), the triple (last, present, absent) and the set that has it.

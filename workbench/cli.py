@@ -9,7 +9,7 @@ import traceback
 
 import typer
 
-from workbench.commands import bundle, compare, demo, evaluate, figures, import_, lab, train, zoo
+from workbench.commands import bundle, certify, compare, demo, evaluate, figures, games, import_, lab, probe, train, zoo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +21,10 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("certify")(certify.certify)
+app.add_typer(probe.app, name="probe")
 app.command("figures")(figures.figures)
+app.command("games")(games.games)
 app.command("import")(import_.import_)
 app.command("bundle")(bundle.bundle)
 app.command("zoo")(zoo.zoo)

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from models.checkpoint import CheckpointError, bundled_names, find_checkpoint, read_card
+from models.checkpoint import CheckpointError, bundled_names, bundled_tables, find_checkpoint, read_card
 from workbench.comparison import compare, find_checkpoints
 from workbench.headline import headline_lengths
 from workbench.report import Written, write_results
+from workbench.table import read_table
 
 FORMATS: tuple[str, ...] = ("html", "pdf")
 
@@ -21,7 +22,7 @@ class Sequences(NamedTuple):
 
 
 SMALL_TASKS = Sequences(2000, 200)
-OTHELLO = Sequences(500, 50)
+OTHELLO = Sequences(400, 40)
 
 
 def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written:
@@ -47,6 +48,7 @@ def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written
         for task in runs
         if several[task]
     ]
+    training += [read_table(table) for table in bundled_tables()]
     return write_results(
         frame,
         find_checkpoints(names),

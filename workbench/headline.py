@@ -10,7 +10,7 @@ import pandas as pd
 from workbench.table import EQUAL_BUT_SEED
 
 METRICS_SHOWN = ("illegal_mass", "illegal_top1", "total_variation")
-CONTRASTS = {"ema": "ema − raw", "bema": "bema − raw", "raw": "dropout − no dropout, raw"}
+CONTRASTS = {"ema": "ema − raw", "bema": "bema − raw", "raw": "dropout − none"}
 """What the paired difference of a row is, by its weights; for raw the reference is the checkpoint without dropout."""
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from models.config import WEIGHTS, WeightsName
 from models.durable import write_file
-from workbench.comparison import Checkpoint, card_table, compare, find_checkpoints
+from workbench.comparison import Checkpoint, Steps, card_table, compare, find_checkpoints
 from workbench.evaluation import SEQUENCES
 from workbench.figures.export import FORMATS, check_formats, save_figures
 from workbench.figures.gallery import comparison_figures, training_figures
@@ -46,6 +47,8 @@ def write_comparison(
     sequences: int = SEQUENCES,
     lengths: Sequence[int] | None = None,
     seed: int = 0,
+    weights: Sequence[WeightsName] = WEIGHTS,
+    steps: Steps = "last",
     formats: Sequence[str] = FORMATS,
     progress: bool = False,
 ) -> Written:
@@ -54,12 +57,14 @@ def write_comparison(
     Raises as `compare` and `save_figures`.
     """
     check_formats(formats)
-    frame = compare(paths, lengths, sequences, seed, progress=progress)
+    frame = compare(paths, lengths, sequences, seed, weights, steps=steps, progress=progress)
     words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
     words += ["--lengths", ",".join(map(str, lengths))] if lengths is not None else []
+    words += ["--weights", ",".join(weights)] if tuple(weights) != WEIGHTS else []
+    words += ["--steps", steps] if steps != "last" else []
     settings = {"sequences": sequences, "seed": seed}
     title, command = "Comparison over length", shlex.join(words)
-    return write_results(frame, find_checkpoints(paths), out, title, command, settings, formats=formats)
+    return write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)
 
 
 def write_results(

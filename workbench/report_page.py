@@ -24,7 +24,7 @@ PACKAGES = ("torch", "transformer-lens", "numpy", "pandas", "plotly")
 _SUPERSCRIPT = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 STYLE = """
-body { font: 15px/1.5 "Open Sans", Helvetica, Arial, "DejaVu Sans", sans-serif; color: #222; max-width: 1240px;
+body { font: 15px/1.5 "Open Sans", Helvetica, Arial, "DejaVu Sans", sans-serif; color: #222; max-width: 1360px;
   margin: 2rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0.2rem; }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; } h3 { margin-top: 1.8rem; }
@@ -35,7 +35,7 @@ th, td { padding: 0.3rem 0.5rem; border-bottom: 1px solid #e3e3e3; text-align: l
 th { font-weight: 600; border-bottom: 1px solid #888; } th.group { border-left: 1px solid #ccc; }
 td.group { border-left: 1px solid #ccc; }
 td small { display: block; color: #666; font-size: 11px; }
-td.command { white-space: normal; min-width: 36ch; font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; }
+td.command { white-space: normal; min-width: 110ch; font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; }
 code { background: #f4f4f4; padding: 0 0.25em; }
 """
 
@@ -113,15 +113,19 @@ def _what_is_compared(frame: pd.DataFrame) -> str:
         trained = " or ".join(f"{length}" for length in sorted(rows["train_length"].dropna().unique())) or "an unknown length"
         seeds = rows["seed"].nunique()
         words = (
-            f"{name[0].upper()}{name[1:]}: {rows['checkpoint'].nunique()} checkpoints",
+            f"{name[0].upper()}{name[1:]}: {_count(rows['checkpoint'].nunique(), 'checkpoint')}",
             f"dropout {', '.join(rows['dropout'].dropna().unique())}",
             f"weights {', '.join(rows['weights'].unique())}",
-            f"{seeds} seed{'s' if seeds != 1 else ''}" if seeds else "seed unknown",
+            _count(seeds, "seed") if seeds else "seed unknown",
             f"trained to length {trained}",
             f"measured at lengths {rows['length'].min()} to {rows['length'].max()} on {rows['sequences'].max():,} sequences",
         )
         items.append(f"<li>{escape('; '.join(words))}</li>")
     return f"<ul>{''.join(items)}</ul>"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _organism(name: str, rows: pd.DataFrame, figures: Mapping[str, go.Figure]) -> list[str]:

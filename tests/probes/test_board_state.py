@@ -144,7 +144,7 @@ def test_a_trained_model_in_training_mode_or_of_another_task_is_refused(tmp_path
     config = ModelConfig(vocab=20, context=19, width=24)
     with pytest.raises(ValueError, match="has 20 tokens, an OthelloGPT has 61"):
         board_state(hook(config, Transformer(config).state_dict()), **FEW)
-    with pytest.raises(ValueError, match="has 20 tokens, the 6x6 board has 33"):
+    with pytest.raises(ValueError, match="has 20 tokens, its task othello has 33"):
         board_state(small_checkpoint(tmp_path / "odd", config, SMALL_BOARD), **FEW)
     with pytest.raises(ValueError, match="no card to tell its shape"):
         board_state(hook(SMALL, Transformer(SMALL).state_dict()), **FEW)

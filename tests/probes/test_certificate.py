@@ -104,7 +104,7 @@ def test_attention_logits_of_a_thousand_neither_overflow_nor_mislead(seed):
     check_tables_against_brute_force(bias, displacement, attention)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, method="thread")  # a signal would wait for the compiled loop
 @pytest.mark.parametrize(("vocab", "seed"), [(4, 34), (5, 81), (6, 179)])
 def test_a_gap_that_only_weights_below_rounding_keep_from_zero_comes_to_an_end(vocab, seed):
     """Whole costs of equal weights cancel, and the e^-90 of a third token would be followed down without end."""

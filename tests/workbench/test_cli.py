@@ -1,3 +1,4 @@
+import json
 import os
 import shlex
 import signal
@@ -9,6 +10,8 @@ import pytest
 
 from models.checkpoint import read_card, run_checkpoints
 from models.config import TaskConfig
+from models.othello.task import OthelloTask
+from models.othello.transcripts import write_transcripts
 from workbench.cli import run
 from workbench.cli_options import command_options, config_options, training_config
 
@@ -74,6 +77,12 @@ def test_train_and_go_on(tmp_path, capsys):
         (["train", "othello", "--out", "x", "--vocab", "61"], 2, "takes board (6 or 8) and no vocab"),
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["import", "absent.pth", "--out", "x"], 1, "cannot open absent.pth"),
+        (["evaluate", "absent"], 1, "no checkpoint at 'absent'"),
+        (["evaluate", "set-complement-v16-none-seed0", "--lengths", "3:99"], 1, "length 16: expected lengths in 1 .. 15"),
+        (["evaluate", "set-complement-v16-none-seed0", "--lengths", "a:b"], 2, "whole numbers such as 1:59"),
+        (["compare", "absent"], 1, "absent"),
+        (["certify", "othello-mini-none"], 1, "this probe reads set-complement models"),
+        (["games", "absent.txt"], 1, "absent.txt"),
         (["bundle", "absent", "--out", "x"], 1, "has checkpoints of steps []"),
         (["bundle", "absent", "--out", "x", "--steps", "a"], 2, "whole numbers such as 100,1000"),
     ],
@@ -101,6 +110,60 @@ def test_bundle_keeps_the_weights_in_bfloat16_without_the_trainer(tmp_path, caps
     assert (folder / "raw.safetensors").stat().st_size < 0.7 * (original / "raw.safetensors").stat().st_size
     assert run(["train", "set-complement", "--out", str(tmp_path / "small"), *SMALL, "--steps", "30"]) == 1
     assert "no trainer state" in capsys.readouterr().err
+
+
+def test_games_are_checked_counted_and_written(tmp_path, capsys):
+    task = OthelloTask()
+    text = write_transcripts(task.sequences(0, 0, 3), task.board)
+    (tmp_path / "games.txt").write_text(text + "f5a1\n")
+    assert run(["games", str(tmp_path / "games.txt")]) == 1
+    assert "line 4" in capsys.readouterr().err
+    assert run(["games", str(tmp_path / "games.txt"), "--skip-bad", "--out", str(tmp_path / "sound.txt")]) == 0
+    assert "3 games, all legal to the end; 1 left out" in capsys.readouterr().out
+    assert (tmp_path / "sound.txt").read_text() == text
+
+
+def test_evaluate_writes_the_json_that_is_promised(tmp_path, capsys):
+    file = tmp_path / "e.json"
+    assert run(["evaluate", "set-complement-v16-none-seed0", "--sequences", "50", "--weights", "ema", "--json", str(file)]) == 0
+    result = json.loads(file.read_text())
+    assert result["lengths"] == list(range(1, 16))
+    assert (result["weights"], result["sequences"]) == ("ema", 50)
+    for name in ("illegal_mass", "illegal_top1", "total_variation"):
+        low, value, high = (result[key][name] for key in ("ci_low", "metrics", "ci_high"))
+        assert len(value) == 15
+        assert all(a <= b <= c for a, b, c in zip(low, value, high, strict=True))
+
+
+def test_compare_and_figures_from_its_table(tmp_path, capsys):
+    names = ["set-complement-v16-none-seed0", "set-complement-v32-none-seed0"]
+    assert (
+        run(["compare", *names, "--sequences", "20", "--lengths", "1:4,8", "--out", str(tmp_path / "out"), "--format", "html"])
+        == 0
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "comparison.csv",
+        "comparison.parquet",
+        "figures",
+        "report.html",
+    }
+    assert run(["figures", str(tmp_path / "out" / "comparison.csv"), "--out", str(tmp_path / "again"), "--format", "html"]) == 0
+    assert (tmp_path / "again" / "set-complement-v16-by-length.html").is_file()
+
+
+def test_the_bundled_v16_model_is_certified_at_every_length(tmp_path, capsys):
+    for weights in ("raw", "ema", "bema"):
+        assert run(["certify", "set-complement-v16-none-seed0", "--weights", weights, "--json", str(tmp_path / "c.json")]) == 0
+        result = json.loads((tmp_path / "c.json").read_text())
+        assert result["lengths"] == list(range(1, 16))
+        assert set(result["verdict"]) == {"certified"}
+        assert result["counterexample"] == [None] * 15
+        assert min(result["worst_gap"]) > 0
+
+
+def test_probe_displacement_writes_its_table_and_figure(tmp_path, capsys):
+    assert run(["probe", "displacement", "set-complement-v16-none-seed0", "--out", str(tmp_path / "d")]) == 0
+    assert {"displacement.csv", "displacement-by-length.html"} <= {path.name for path in (tmp_path / "d").iterdir()}
 
 
 def test_zoo_lists_the_bundled_checkpoints(capsys):

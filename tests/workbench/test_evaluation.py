@@ -9,6 +9,7 @@ import torch
 
 from models.config import TaskConfig
 from models.hooked import load
+from models.importers import import_checkpoint
 from models.othello.task import OthelloTask
 from models.set_complement.task import SetComplementTask
 from models.tasks import make_task
@@ -110,6 +111,17 @@ def test_othello_leaves_out_ended_games(tmp_path):
     assert counts.tolist() == going_on.tolist()
     assert counts[1] == 200 and counts[59] < 200
     assert frame["value"].notna().all()
+
+
+@pytest.mark.parametrize(("games", "slack"), [(200, 0.35), pytest.param(2000, 0.0, marks=pytest.mark.slow)])
+def test_the_real_othello_gpt(othello_gpt_file, tmp_path, games, slack):
+    import_checkpoint(str(othello_gpt_file), tmp_path / "othello-gpt")
+    frame = evaluate(tmp_path / "othello-gpt", sequences=games)
+    overall = frame.groupby("metric")[["value", "sequences"]].apply(
+        lambda rows: np.average(rows["value"], weights=rows["sequences"])
+    )
+    assert 0.0012 * (1 - slack) < overall["illegal_top1"] < 0.0025 * (1 + slack)
+    assert 0.012 * (1 - slack) < overall["illegal_mass"] < 0.017 * (1 + slack)
 
 
 def test_learned_positions_end_at_the_context(tmp_path):

@@ -144,7 +144,7 @@ def test_differences_have_a_zero_line_and_no_row_without_reference():
     fig = difference_curves(made_up(), "illegal_mass")
     assert sum(shape.y0 == shape.y1 == 0 for shape in fig.layout.shapes) == 3
     titles = [note.text for note in fig.layout.annotations]
-    assert {"ema − raw", "bema − raw", "dropout − no dropout, raw"} <= set(titles)
+    assert {"ema − raw", "bema − raw", "dropout − none"} <= set(titles)
     assert "no dropout, raw" not in {trace.name for trace in entries(fig)}
     assert all(len(curve.points) == 8 for curve in curves(made_up().query("metric == 'margin'"), columns=DIFFERENCES))
     with pytest.raises(ValueError, match="no row has a paired difference"):

@@ -58,7 +58,7 @@ def test_contrasts(frame):
     table = contrasts(rows, [6], ["margin"])
     assert list(table["contrast"].value_counts().sort_index().items()) == [
         ("bema − raw", 2),
-        ("dropout − no dropout, raw", 1),
+        ("dropout − none", 1),
         ("ema − raw", 2),
     ]
     one = rows.query("dropout == 'none' and weights == 'bema' and length == 6 and metric == 'margin'")

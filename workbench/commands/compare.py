@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.commands.options import EvaluationSeed, Lengths, Sequences, parse_lengths
+from workbench.commands.options import EvaluationSeed, Formats, Lengths, Sequences, parse_lengths
 
 
 def compare(
@@ -14,9 +14,12 @@ def compare(
     sequences: Sequences = 2000,
     lengths: Lengths = None,
     seed: EvaluationSeed = 0,
+    formats: Formats = "html,pdf,svg,png",
 ) -> None:
     """Compare checkpoints at every length: a tidy table, figures and a report."""
     wanted = parse_lengths(lengths)
     from workbench.report import write_comparison
 
-    typer.echo(write_comparison(paths, out, sequences=sequences, lengths=wanted, seed=seed, progress=True))
+    typer.echo(
+        write_comparison(paths, out, sequences=sequences, lengths=wanted, seed=seed, formats=formats.split(","), progress=True)
+    )

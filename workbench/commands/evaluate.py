@@ -20,9 +20,10 @@ def evaluate(
     """Measure one checkpoint at every length, with 95 % intervals over sequences."""
     wanted = parse_lengths(lengths)
     from models.durable import write_file
-    from workbench.evaluation import as_json, evaluate_checkpoint, summary
+    from workbench.evaluation import as_json
+    from workbench.evaluation import evaluate as evaluate_model
 
-    frame = evaluate_checkpoint(checkpoint, weights=weights, sequences=sequences, seed=seed, lengths=wanted, progress=True)
-    typer.echo(summary(frame))
+    frame = evaluate_model(checkpoint, weights=weights, sequences=sequences, seed=seed, lengths=wanted, progress=True)
+    typer.echo(frame.pivot(index="length", columns="metric", values="value").to_string(float_format="{:.4g}".format))
     if json_file is not None:
-        write_file(json_file, json.dumps(as_json(frame), indent=1).encode())
+        write_file(json_file, json.dumps(as_json(frame, sequences), indent=1).encode())

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from workbench.commands.options import Formats
+
 
 def figures(
     table: Annotated[Path, typer.Argument(help="A table written by workbench compare (.csv or .parquet).")],
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
-    formats: Annotated[str, typer.Option("--format", help="Any of html,pdf,svg,png.")] = "pdf,svg,png",
+    formats: Formats = "pdf,svg,png",
 ) -> None:
     """Draw the figures of a comparison table."""
     from workbench.report import write_figures

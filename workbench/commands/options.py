@@ -9,6 +9,7 @@ Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder, a run (its
 Sequences = Annotated[int, typer.Option(min=2, help="How many fresh sequences to measure on.")]
 EvaluationSeed = Annotated[int, typer.Option(min=0, help="Which fresh sequences: a stream apart from all of training.")]
 Lengths = Annotated[str | None, typer.Option(help="Input lengths, such as 1:59 or 4,8,16; all when not given.")]
+Formats = Annotated[str, typer.Option("--format", help="Any of html,pdf,svg,png.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result to this JSON file.")]
 
 

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.figures.curves import DIFFERENCES, add_curves, curves, one_organism
-from workbench.figures.length_curves import finish, reading, rows_of
+from workbench.figures.length_curves import finish, length_range, reading, rows_of
 from workbench.figures.scales import linear_scale, signed_log_scale
 from workbench.figures.theme import INK, length_axis
 from workbench.headline import CONTRASTS
@@ -40,4 +40,5 @@ def difference_curves(frame: pd.DataFrame, metric: str) -> go.Figure:
         length_axis(fig, None, row=1, col=col)
         for length in frame["train_length"].dropna().unique():
             length_axis(fig, int(length), row=1, col=col)
+    fig.update_xaxes(range=length_range(frame))
     return finish(fig, title, reading(frame, rates=False), 1, len(panels), sum(map(len, panels.values())), panel_titles=True)

@@ -64,8 +64,16 @@ def _panels(frame: pd.DataFrame, metrics: Sequence[str], columns: int) -> go.Fig
         for length in frame["train_length"].dropna().unique():
             length_axis(fig, int(length), row, col)
         entries = max(entries, len(drawn))
+    fig.update_xaxes(range=length_range(frame))
     note = reading(frame, rates=any(METRICS[metric].rate for metric in metrics))
     return finish(fig, title, note, rows, columns, entries)
+
+
+def length_range(frame: pd.DataFrame) -> tuple[float, float]:
+    """The range of a length axis, the same in all panels of a figure."""
+    least, greatest = frame["length"].min(), frame["length"].max()
+    margin = 0.5 + 0.02 * (greatest - least)
+    return least - margin, greatest + margin
 
 
 def finish(

@@ -15,6 +15,8 @@ from workbench.metrics import Metric
 
 DECADES = 7
 """How many powers of ten below the greatest value a log axis shows."""
+TINY = 1e-300
+"""What counts as 0: a decade below it floating point ends."""
 LINEAR_SHARE = 1e-3
 """A signed log axis is linear within about this share of the greatest difference."""
 
@@ -41,14 +43,14 @@ def log_scale(values: ArrayLike, title: str) -> Scale:
     """A log axis that holds all `values`, which are not negative; zeros and the very small sit one decade below the rest."""
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
-    positive = known[known > 0]
+    positive = known[known > TINY]
     top = math.log10(positive.max()) if positive.size else 0.0
     smallest = math.floor(math.log10(positive.min())) if positive.size else -1
     least = max(smallest, math.ceil(top) - DECADES)
     floor = least - 1
     ceiling = math.ceil(top - 1e-9)
     clipped = smallest < least
-    has_floor = clipped or bool((known <= 0).any())
+    has_floor = clipped or bool((known <= TINY).any())
     ticks = _ticks(least, ceiling, narrow=top - least < 2)
     floor_text = f"≤{_power(least)}" if clipped else "0"
     return Scale(
