@@ -37,7 +37,8 @@ from models.hooked import load
 from models.importers import import_checkpoint
 from models.transformer import Transformer
 from probes.board_fit import fit_probes
-from probes.harvest import PROBE_STREAM, Games, Positions, Target, harvest, labelled
+from probes.drawn_sequences import PROBE_STREAM
+from probes.harvest import Games, Positions, Target, harvest, labelled
 from probes.linear_probe import LinearProbe
 from probes.subject import OthelloSubject, othello_subject
 

@@ -7,7 +7,6 @@ is 2 TP / (2 TP + FP + FN) over squares and positions. All are in [0, 1].
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int64
@@ -77,12 +76,7 @@ def _by_game(values: Float[Tensor, "row cell"], positions: Positions) -> Float[T
 
 
 def _view(means: ClusteredMeans, metric: str, **axes: Sequence) -> pd.DataFrame:
-    low, high = means.share_intervals()
-    cells: pd.DataFrame = pd.MultiIndex.from_product(list(axes.values()), names=list(axes)).to_frame(index=False)
-    numbers = {"value": means.means(), "ci_low": low, "ci_high": high, "sequences": means.sequences.astype(np.int64)}
-    frame = cells.assign(metric=metric, **{name: array.ravel() for name, array in numbers.items()})
-    for name in ("layer", "length", "square"):
-        frame[name] = frame[name].astype("Int64") if name in frame else pd.array([pd.NA] * len(frame), "Int64")
-    if "state" not in frame:
-        frame["state"] = pd.array([pd.NA] * len(frame), "string")
-    return frame.astype({"state": "string"})[list(COLUMNS)]
+    frame = means.frame(metric, shares=True, **axes)
+    for name, kind in {"layer": "Int64", "length": "Int64", "square": "Int64", "state": "string"}.items():
+        frame[name] = frame[name].astype(kind) if name in frame else pd.array([pd.NA] * len(frame), kind)
+    return frame[list(COLUMNS)]

@@ -7,7 +7,10 @@ with the number of observations that would give that variance (the design effect
 on 600 sequences is not [1, 1].
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -62,6 +65,19 @@ class ClusteredMeans:
         """Mean -+ 1.96 standard errors."""
         mean, half = self.means(), Z * np.sqrt(self.variances())
         return mean - half, mean + half
+
+    def frame(self, metric: str, *, shares: bool = False, **axes: Sequence) -> pd.DataFrame:
+        """Tidy: one row a cell, with a column for each axis, `metric`, `value`, `ci_low`, `ci_high` and `sequences`.
+
+        Args:
+            metric: what the column `metric` says.
+            shares: the values are in [0, 1], so that their interval is `share_intervals`.
+            axes: the name of each axis of the shape, in order, and its values.
+        """
+        cells: pd.DataFrame = pd.MultiIndex.from_product(list(axes.values()), names=list(axes)).to_frame(index=False)
+        low, high = self.share_intervals() if shares else self.intervals()
+        numbers = {"value": self.means(), "ci_low": low, "ci_high": high, "sequences": self.sequences.astype(np.int64)}
+        return cells.assign(metric=metric, **{name: array.ravel() for name, array in numbers.items()})
 
     def share_intervals(self) -> Interval:
         """Wilson's interval for means of values in [0, 1]; inside [0, 1] and never of no width."""

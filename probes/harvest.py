@@ -19,12 +19,10 @@ from tqdm.auto import tqdm
 from models.othello import labels
 from models.othello.labels import Frame
 from models.othello.task import OthelloTask
+from probes.drawn_sequences import PROBE_STREAM, require_seed
 from probes.residual_stream import Stream, read_streams
 from probes.subject import OthelloSubject
 
-PROBE_STREAM = 1 << 36
-"""Added to a seed, it keeps these games apart from those of training, evaluation, bootstrap weights and dropout."""
-SEEDS = 1 << 32
 BATCH = 32
 
 
@@ -46,8 +44,7 @@ class Games:
     stop: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < SEEDS:
-            raise ValueError(f"probe seed {self.seed} is outside 0 .. 2**32 - 1; choose one inside")
+        require_seed(self.seed)
         if self.stop - self.start < 2:
             raise ValueError(f"{self.stop - self.start} games are too few, expected at least 2; ask for more games")
 

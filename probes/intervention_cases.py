@@ -19,7 +19,8 @@ from models.othello.games import Replay
 from models.othello.task import OthelloTask
 from models.othello.torch_bitboard import legal_moves
 from models.random_stream import as_signed, draws
-from probes.harvest import PROBE_STREAM, Games
+from probes.drawn_sequences import PROBE_STREAM
+from probes.harvest import Games
 from probes.intervention import EMPTY, Method
 
 SHORTEST, LONGEST_SHARE = 5, 0.9

@@ -12,7 +12,8 @@ from models.transformer import Transformer
 from probes.board_fit import fit_probes
 from probes.board_probe import load_probe
 from probes.board_state import CONTROLS, board_state
-from probes.harvest import Games, Target
+from probes.drawn_sequences import PROBE_STREAM
+from probes.harvest import Games, Target, labelled
 from probes.intervention_score import board_interventions
 from probes.subject import othello_subject
 
@@ -66,8 +67,6 @@ def test_the_frame_has_every_probe_frame_and_control(checkpoint):
 def test_guesses_are_what_counting_the_fitted_games_gives(checkpoint):
     frame = board_state(checkpoint, controls=("constant guess", "guess by length"), frames=("to_move",), **FEW)
     task = othello_subject(checkpoint).task
-    from probes.harvest import PROBE_STREAM, labelled
-
     target = Target("to_move")
     fit, test = (labelled(task, task.sequences(PROBE_STREAM, *part)[:, :31], [target]) for part in ((0, 40), (40, 12)))
     seen, held = fit.states[target].numpy(), test.states[target].numpy()

@@ -3,7 +3,8 @@ import torch
 
 from models.othello import labels
 from models.othello.task import OthelloTask
-from probes.harvest import PROBE_STREAM, Games, Target, batches, harvest, labelled
+from probes.drawn_sequences import PROBE_STREAM
+from probes.harvest import Games, Target, batches, harvest, labelled
 from probes.residual_stream import layers_of
 from probes.subject import othello_subject
 

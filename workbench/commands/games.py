@@ -18,6 +18,7 @@ def games(
     """Read Othello games, refuse or count the illegal ones, and write them as plain text."""
     from models.durable import write_file
     from models.othello.board import board_of_size
+    from models.othello.notation import Notation
     from models.othello.transcripts import read_transcripts, write_transcripts
     from models.othello.wthor import read_wthor
 
@@ -25,7 +26,7 @@ def games(
         size, sound = board_of_size(8), read_wthor(file.read_bytes(), skip_bad).games
     else:
         size = board_of_size(board)
-        notation = "transposed" if transposed else "standard"
+        notation: Notation = "transposed" if transposed else "standard"
         sound = read_transcripts(file.read_text(encoding="utf-8"), size, notation, skip_bad)
     typer.echo(f"{len(sound.tokens)} games, all legal to the end; {len(sound.skipped)} left out")
     for error in sound.skipped[:10]:

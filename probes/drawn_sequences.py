@@ -1,0 +1,56 @@
+"""The sequences that probes measure on: a stream of their own, a pure function of (seed, number), in batches.
+
+For: every probe that averages over random sequences of either task. Not for: the labels of Othello positions (`harvest.py`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from probes.subject import Subject
+
+PROBE_STREAM = 1 << 36
+"""Added to a seed, it keeps these sequences apart from those of training, evaluation, bootstrap weights and dropout."""
+SEEDS = 1 << 32
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch of inputs, on the device of the model."""
+
+    tokens: Int64[Tensor, "batch position"]
+    """the inputs, of the greatest length asked for"""
+    present: Bool[Tensor, "batch position"]
+    """True where a next token is legal; False in padding and after the end of a game"""
+    number: Int64[Tensor, "batch"]
+    """which sequences of the stream"""
+
+
+def require_seed(seed: int) -> None:
+    """Raises ValueError for a seed outside 0 .. 2**32 - 1."""
+    if not 0 <= seed < SEEDS:
+        raise ValueError(f"probe seed {seed} is outside 0 .. 2**32 - 1; choose one inside")
+
+
+def drawn_sequences(
+    subject: Subject, sequences: int, seed: int, batch: int, progress: bool = False, description: str = "sequences"
+) -> Iterator[Drawn]:
+    """Sequences 0 .. sequences - 1 of the stream of `seed`, as long as the task poses and the model takes.
+
+    Raises ValueError for a seed out of range and for fewer than two sequences, which show no spread.
+    """
+    require_seed(seed)
+    if sequences < 2:
+        raise ValueError(f"{sequences} sequences are too few, expected at least 2; ask for more")
+    with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
+        for first in range(0, sequences, batch):
+            count = min(batch, sequences - first)
+            tokens = subject.task.sequences(PROBE_STREAM + seed, first, count)[:, : subject.longest]
+            present = subject.task.legal(tokens).any(-1)
+            number = torch.arange(first, first + count)
+            yield Drawn(tokens.to(subject.device), present.to(subject.device), number)
+            bar.update(count)
