@@ -14,10 +14,10 @@ demo: $(STAMP)
 	$(BIN)/workbench demo --out demo
 
 test: $(STAMP) lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 test-all: $(STAMP) lint
-	$(BIN)/pytest -m ""
+	$(BIN)/pytest -n 2 -m ""
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

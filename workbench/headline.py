@@ -70,13 +70,15 @@ def contrasts(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """The headline of one checkpoint's frame as lines of text, for a terminal."""
-    table = headline(frame, headline_lengths(frame), METRICS_SHOWN + ("normalised_dispersion",))
-    lines = [
-        f"length {row.length:>3}  {row.metric:<22} {row.value:.4g}  [{row.ci_low:.4g}, {row.ci_high:.4g}]"
-        for row in table.sort_values("length", kind="stable").itertuples()
-    ]
-    return "\n".join(lines)
+    """The headline as text for a terminal: for each organism, means over seeds by dropout, weights and step."""
+    parts = []
+    for (task, vocab), rows in frame.groupby(["task", "vocab"], sort=False):
+        table = headline(rows, headline_lengths(rows))
+        wide = table.pivot_table(
+            index=["dropout", "weights", "step"], columns=["length", "metric"], values="value", sort=False, dropna=False
+        )
+        parts.append(f"{task}, {vocab} tokens, mean over seeds\n{wide.to_string(float_format='{:.3g}'.format)}")
+    return "\n\n".join(parts)
 
 
 def _at(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str]) -> pd.DataFrame:

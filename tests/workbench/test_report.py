@@ -68,10 +68,17 @@ def test_contrasts(frame):
     assert contrasts(rows.assign(difference=np.nan), [6]).empty
 
 
-def test_summary(frame):
-    text = summary(frame.query("checkpoint == 'none-0' and weights == 'raw'"))
-    assert len(text.splitlines()) == 3 * 4
-    assert text.splitlines()[0].startswith("length   3  illegal_mass")
+def test_summary_shows_the_headline_of_each_organism(frame):
+    rows = frame[frame["vocab"] == 8]
+    title, *lines = summary(rows).splitlines()
+    assert title == "set-complement, 8 tokens, mean over seeds"
+    table = headline(rows, headline_lengths(rows))
+    shown = [line.split() for line in lines[3:]]
+    assert len(shown) == len(table.groupby(["dropout", "weights", "step"]))
+    assert sorted(float(word) for words in shown for word in words[-len(table) // len(shown) :]) == pytest.approx(
+        sorted(float(f"{value:.3g}") for value in table["value"])
+    )
+    assert summary(frame).count("mean over seeds") == 2
 
 
 def test_report_is_self_contained_escaped_and_reproducible(frame, runs):

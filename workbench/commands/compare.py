@@ -1,7 +1,7 @@
 """`workbench compare`: any mix of runs and checkpoints over length, on the same sequences."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,12 +14,17 @@ def compare(
     sequences: Sequences = 2000,
     lengths: Lengths = None,
     seed: EvaluationSeed = 0,
+    steps: Annotated[Literal["last", "all"], typer.Option(help="The last checkpoint of a run, or all of them.")] = "last",
     formats: Formats = "html,pdf,svg,png",
 ) -> None:
     """Compare checkpoints at every length: a tidy table, figures and a report."""
     wanted = parse_lengths(lengths)
+    from workbench.headline import summary
     from workbench.report import write_comparison
+    from workbench.table import read_table
 
-    typer.echo(
-        write_comparison(paths, out, sequences=sequences, lengths=wanted, seed=seed, formats=formats.split(","), progress=True)
+    written = write_comparison(
+        paths, out, sequences=sequences, lengths=wanted, seed=seed, steps=steps, formats=formats.split(","), progress=True
     )
+    typer.echo(summary(read_table(out)))
+    typer.echo(f"wrote {written}")
