@@ -169,7 +169,9 @@ def read_weights(folder: Path, weights: WeightsName, card: Card | None = None) -
     """One set of weights in float32 (bundled ones are stored in bfloat16), checked against the card's sha256."""
     card = card or read_card(folder)
     if weights not in card.weights:
-        raise CheckpointError(f"checkpoint {folder} has no '{weights}' weights; it has {', '.join(card.weights)}")
+        raise CheckpointError(
+            f"checkpoint {folder} has no '{weights}' weights; it has {', '.join(card.weights)}: choose one of these"
+        )
     tensors = _read_tensors(folder, f"{weights}.safetensors", card)
     return {name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor for name, tensor in tensors.items()}
 

@@ -85,9 +85,9 @@ class TaskConfig(Config):
     @model_validator(mode="after")
     def _size_fits_task(self) -> "TaskConfig":
         if self.name == "set-complement" and (self.vocab is None or self.board is not None):
-            raise ValueError("the set-complement task needs vocab (>= 3) and takes no board")
+            raise ValueError("the set-complement task needs a vocabulary and takes no board; give vocab (--vocab N, N >= 3)")
         if self.name == "othello" and self.vocab is not None:
-            raise ValueError("the othello task takes board (6 or 8) and no vocab: the board sets the vocabulary")
+            raise ValueError("the othello task takes no vocab, since the board sets it; give board (--board 6 or 8) or nothing")
         return self
 
 

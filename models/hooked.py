@@ -10,15 +10,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens.components import LayerNorm as HookedLayerNorm
 
 from models.checkpoint import find_checkpoint, read_card, read_weights
 from models.config import ModelConfig, WeightsName
-
-with warnings.catch_warnings():
-    # a third-party import below transformer_lens may warn; what it does at import is not ours to fix
-    warnings.simplefilter("ignore")
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
-    from transformer_lens.components import LayerNorm as HookedLayerNorm
 
 __all__ = ["HookedTransformer", "hook", "load"]
 

@@ -49,10 +49,12 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
     else:
         raise ImportFailed(
             f"{address} has neither minGPT keys (tok_emb.weight) nor TransformerLens keys (embed.W_E); "
-            f"its first keys are {sorted(state)[:4]}"
+            f"its first keys are {sorted(state)[:4]}; convert it to one of the two"
         )
     if config.vocab not in BOARD_OF_VOCAB:
-        raise ImportFailed(f"{address} has {config.vocab} tokens, an OthelloGPT has 61 (8x8 board) or 33 (6x6)")
+        raise ImportFailed(
+            f"{address} has {config.vocab} tokens, an OthelloGPT has 61 (8x8 board) or 33 (6x6); give one of those"
+        )
     task = TaskConfig(name="othello", board=BOARD_OF_VOCAB[config.vocab])  # type: ignore[arg-type]
     card = Card(name=out.name, model=config, task=task, source=f"imported from {address.rsplit('/', 1)[-1]} ({source})")
     return save_checkpoint(out, card, {"raw": plain})
@@ -77,7 +79,7 @@ def read_tensors(address: str) -> Mapping[str, object]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ImportFailed(
             f"{address} holds more than tensors, or is damaged, and was not opened further (a pickle can run code); "
-            "save its state dict alone, or as safetensors, where you trust it"
+            "download it again, or save its state dict alone where you trust it"
         ) from error
     if not isinstance(state, Mapping):
         raise ImportFailed(f"{address} holds a {type(state).__name__} instead of a state dict; save the state dict alone")
@@ -162,7 +164,7 @@ def from_transformer_lens(state: Mapping[str, Tensor], heads: int | None = None)
     if heads not in (None, own_heads):
         raise ImportFailed(f"--heads {heads} was asked for and the weights have {own_heads} heads; leave --heads out")
     mlp_width = _shape(state, "blocks.0.mlp.W_in", 2)[1]
-    folded = "ln_final.w" not in state
+    folded = not any(".ln" in f".{name}" for name in state)
     config = _othello_config(vocab, context, layers, own_heads, width, head_width, mlp_width)
     with torch.device("meta"):
         wanted = {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}

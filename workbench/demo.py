@@ -55,7 +55,19 @@ def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written
         out,
         "Dropout and averaged weights over length: the bundled checkpoints",
         f"workbench demo --out {out}",
-        {f"sequences of {task}": f"{n.last_step:,} (over training {n.every_step})" for task, n in counts.items()} | {"seed": 0},
+        _settings(counts, several),
         training=pd.concat(training, ignore_index=True) if training else None,
         formats=FORMATS,
     )
+
+
+def _settings(counts: dict[str, Sequences], several: dict[str, list[str]]) -> dict[str, object]:
+    facts: dict[str, object] = {"seed": 0}
+    for task, count in counts.items():
+        over_training = f" (over training {count.every_step})" if several[task] else ""
+        facts[f"sequences of {task}"] = f"{count.last_step:,}{over_training}"
+    for path in bundled_tables():
+        facts[f"over training, bundled table {path.stem}"] = (
+            f"{int(read_table(path)['sequences'].max()):,} sequences, measured before"
+        )
+    return facts

@@ -257,7 +257,7 @@ def _table(metrics: Sequence[str], lengths: Sequence[int], **columns: Shaped[np.
 
 def _check_count(name: str, value: int) -> None:
     if value < 1:
-        raise ValueError(f"{name} is {value}, expected at least 1")
+        raise ValueError(f"{name} is {value}, expected at least 1; give a greater one")
 
 
 def possible_lengths(task: Task, vocab: int, context: int) -> range:

@@ -29,7 +29,7 @@ def headline(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str]
     """Means over seeds at some lengths: one row a configuration, length and metric.
 
     Columns: those of `EQUAL_BUT_SEED`, length, metric; seeds; value, the mean over seeds; ci_low and ci_high, the 95 % interval
-    over sequences of one seed, averaged over seeds; seed_low and seed_high, the least and greatest seed.
+    over sequences of one seed, its ends averaged over seeds; seed_low and seed_high, the least and greatest seed.
     """
     rows = _at(frame, lengths, metrics)
     groups = rows.groupby([*_keys(rows), "length", "metric"], dropna=False, sort=False)
@@ -70,13 +70,20 @@ def contrasts(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """The headline as text for a terminal: for each organism, means over seeds by dropout, weights and step."""
+    """The headline as text for a terminal: for each organism, means over seeds, a row a configuration."""
     parts = []
     for (task, vocab), rows in frame.groupby(["task", "vocab"], sort=False):
         table = headline(rows, headline_lengths(rows))
-        wide = table.pivot_table(
-            index=["dropout", "weights", "step"], columns=["length", "metric"], values="value", sort=False, dropna=False
-        )
+        within = table.groupby(["dropout", "weights"], dropna=False)
+        others = [
+            key for key in _keys(rows) if key not in ("dropout", "weights") and within[key].nunique(dropna=False).max() > 1
+        ]
+        apart, places = ["dropout", "weights", *others], ["length", "metric"]
+        order = {
+            "index": pd.MultiIndex.from_frame(table[apart].drop_duplicates()),
+            "columns": pd.MultiIndex.from_frame(table[places].drop_duplicates().sort_values("length", kind="stable")),
+        }
+        wide = table.pivot(index=apart, columns=places, values="value").reindex(**order)
         parts.append(f"{task}, {vocab} tokens, mean over seeds\n{wide.to_string(float_format='{:.3g}'.format)}")
     return "\n\n".join(parts)
 

@@ -57,7 +57,9 @@ that is equal in task, shape, training length, seed and step.</li>
 <li>Many intervals are shown; of those whose true difference is zero, one in twenty is expected to miss it.</li>
 </ul>
 """
-VALUES_NOTE = "Mean over seeds; below it the 95 % interval over sequences of one seed, then the range over seeds."
+VALUES_NOTE = (
+    "Mean over seeds; below it the 95 % interval over sequences, its ends averaged over seeds, then the range over seeds."
+)
 DIFFERENCES_NOTE = (
     "Mean over pairs, one a seed; below it the range over pairs, then in how many pairs the whole 95 % interval lies below "
     "zero, and above. Where there is one pair, its interval."

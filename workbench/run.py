@@ -53,6 +53,10 @@ class Run:
         """Where the checkpoint of a step lies."""
         return self.folder / "checkpoints" / f"step_{step:08d}"
 
+    def write_record(self) -> None:
+        """Writes `run.json`: once a new run has its first state, or an old one could be gone on with."""
+        write_file(self.folder / RUN_FILE, (self.record.model_dump_json(indent=1) + "\n").encode())
+
     def append_metrics(self, row: dict[str, float | int]) -> None:
         """Adds one line to `metrics.jsonl`."""
         with (self.folder / METRICS_FILE).open("a") as file:
@@ -105,13 +109,14 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
         if (folder / RUN_FILE).exists():
-            changes = changed_fields(read_run(folder).config, record.config)
+            before = read_run(folder)
+            record = record.model_copy(update={"versions": before.versions})
+            changes = changed_fields(before.config, record.config)
             if changes:
                 raise RunError(
                     f"{folder} is a run of another configuration ({'; '.join(changes)}); "
                     "give the same options to go on with it, or another folder"
                 )
-        write_file(folder / RUN_FILE, (record.model_dump_json(indent=1) + "\n").encode())
         yield Run(folder, record)
 
 

@@ -1,5 +1,6 @@
 """The one training loop: makes a run folder from a `TrainingConfig`, or goes on with one."""
 
+import math
 import shlex
 import threading
 import time
@@ -13,7 +14,7 @@ from tqdm.auto import tqdm
 from models.checkpoint import Card, read_trainer, read_weights, run_checkpoints, save_checkpoint
 from workbench.cli_options import command_options
 from workbench.metrics import position_metrics
-from workbench.run import Run, RunRecord, open_run, package_versions
+from workbench.run import Run, RunError, RunRecord, open_run, package_versions
 from workbench.trainer import Trainer, step_batches
 from workbench.training_config import TrainingConfig
 
@@ -54,8 +55,9 @@ def train(
     ):
         trainer = Trainer(config)
         _resume(trainer, run)
+        run.write_record()
         bar = tqdm(total=config.steps, initial=trainer.step, unit="step", disable=not progress, desc=out.name)
-        if trainer.step == 0 and config.saves(0):
+        if trainer.step == 0 and config.saves(0) and not run.checkpoint_folder(0).exists():
             _save(trainer, run)
         batches = step_batches(config, trainer.task, trainer.step + 1)
         clock = _Clock()
@@ -107,11 +109,8 @@ class _Clock:
 
 @torch.no_grad()
 def _log_row(trainer: Trainer, batch: torch.Tensor, loss: float, clock: _Clock) -> Row:
-    if not loss < float("inf"):
-        raise FloatingPointError(
-            f"the loss is {loss} at step {trainer.step}; start a new run with a lower learning rate "
-            f"(it was {trainer.learning_rate(trainer.step):g})"
-        )
+    if not math.isfinite(loss):
+        raise _diverged(trainer)
     rate = clock.rate()
     inputs = batch[:LOGGED_SEQUENCES, :-1]
     trainer.model.eval()
@@ -127,15 +126,28 @@ def _log_row(trainer: Trainer, batch: torch.Tensor, loss: float, clock: _Clock) 
     }
 
 
+def _diverged(trainer: Trainer) -> FloatingPointError:
+    return FloatingPointError(
+        f"training diverged: at step {trainer.step} loss or weights are no longer finite; start a new run with a learning rate "
+        f"below {trainer.config.learning_rate:g}"
+    )
+
+
 def _resume(trainer: Trainer, run: Run) -> None:
     checkpoints = run_checkpoints(run.folder)
     if checkpoints:
         trainer.restore(read_weights(checkpoints[-1], "raw"), read_trainer(checkpoints[-1]))
+    if trainer.step > trainer.config.steps:
+        raise RunError(
+            f"{run.folder} is at step {trainer.step} already, beyond the {trainer.config.steps} asked for; ask for more"
+        )
     run.forget_metrics_after(trainer.step)
 
 
 def _save(trainer: Trainer, run: Run) -> None:
     config = trainer.config
+    if not all(bool(parameter.isfinite().all()) for parameter in trainer.parameters.values()):
+        raise _diverged(trainer)  # a resume would start from it
     card = Card(
         name=run.folder.name,
         model=config.model,

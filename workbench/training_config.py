@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from models.config import AveragingConfig, Config, ModelConfig, TaskConfig
 
 MAX_TRAINING_SEED = 2**32
-"""Training seeds lie below it; evaluation streams lie above, so that the two never share a sequence."""
+"""Training seeds lie below it and evaluation streams above: the two never share one (short inputs recur in both by chance)."""
 
 
 class TrainingConfig(Config):

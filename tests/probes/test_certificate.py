@@ -18,6 +18,8 @@ from probes.worst_set import worst_sets
 
 from .set_complement_models import all_inputs, config_of, margins, model_logits, random_model, trained_model
 
+pytestmark = pytest.mark.timeout(120, method="thread")  # a signal would wait for ever for a compiled loop that does not end
+
 
 def brute_force(model) -> tuple[list[float], float]:
     """Worst margin of every length, and the largest |logit| over all inputs."""
@@ -104,7 +106,6 @@ def test_attention_logits_of_a_thousand_neither_overflow_nor_mislead(seed):
     check_tables_against_brute_force(bias, displacement, attention)
 
 
-@pytest.mark.timeout(60, method="thread")  # a signal would wait for the compiled loop
 @pytest.mark.parametrize(("vocab", "seed"), [(4, 34), (5, 81), (6, 179)])
 def test_a_gap_that_only_weights_below_rounding_keep_from_zero_comes_to_an_end(vocab, seed):
     """Whole costs of equal weights cancel, and the e^-90 of a third token would be followed down without end."""

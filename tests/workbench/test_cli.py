@@ -60,7 +60,7 @@ def test_train_and_go_on(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "set-complement", "--out", "x"], 2, "needs vocab"),
+        (["train", "set-complement", "--out", "x"], 2, "give vocab (--vocab N, N >= 3)"),
         (
             ["train", "set-complement", "--out", "x", "--vocab", "2"],
             2,
@@ -74,7 +74,7 @@ def test_train_and_go_on(tmp_path, capsys):
             "train length 8 is longer than 7",
         ),
         (["train", "chess", "--out", "x"], 2, "'chess' is not one of"),
-        (["train", "othello", "--out", "x", "--vocab", "61"], 2, "takes board (6 or 8) and no vocab"),
+        (["train", "othello", "--out", "x", "--vocab", "61"], 2, "takes no vocab, since the board sets it"),
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["import", "absent.pth", "--out", "x"], 1, "cannot open absent.pth"),
         (["evaluate", "absent"], 1, "no checkpoint at 'absent'"),

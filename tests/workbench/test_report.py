@@ -74,7 +74,7 @@ def test_summary_shows_the_headline_of_each_organism(frame):
     assert title == "set-complement, 8 tokens, mean over seeds"
     table = headline(rows, headline_lengths(rows))
     shown = [line.split() for line in lines[3:]]
-    assert len(shown) == len(table.groupby(["dropout", "weights", "step"]))
+    assert len(shown) == len(table.groupby(["dropout", "weights"]))
     assert sorted(float(word) for words in shown for word in words[-len(table) // len(shown) :]) == pytest.approx(
         sorted(float(f"{value:.3g}") for value in table["value"])
     )

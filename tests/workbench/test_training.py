@@ -83,6 +83,31 @@ def test_an_exception_in_a_step_leaves_a_run_that_goes_on(tmp_path):
     assert (tmp_path / "run" / last).read_bytes() == (whole / last).read_bytes()
 
 
+def test_a_run_killed_right_after_step_0_goes_on(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    config = small(save_at="0,5", steps=20)
+    train(config, tmp_path / "run", stop=stop)
+    assert [read_card(folder).step for folder in run_checkpoints(tmp_path / "run")] == [0]
+    train(config, tmp_path / "run")
+    assert [read_card(folder).step for folder in run_checkpoints(tmp_path / "run")] == [0, 5, 20]
+
+
+def test_fewer_steps_than_a_run_has_are_refused(tmp_path):
+    run = train(small(steps=40), tmp_path / "run")
+    before = files(run)
+    with pytest.raises(RunError, match="is at step 40 already, beyond the 20 asked for"):
+        train(small(steps=20), run)
+    assert files(run) == before
+
+
+def test_diverged_weights_are_never_saved(tmp_path):
+    with pytest.raises(FloatingPointError, match="training diverged"):
+        train(small(learning_rate=1e30, warmup=0, gradient_clip=1e9, log_every=60, save_every=10), tmp_path / "run")
+    for folder in run_checkpoints(tmp_path / "run"):
+        assert all(bool(value.isfinite().all()) for value in read_weights(folder, "raw").values())
+
+
 def test_more_steps_go_on_with_a_finished_run(tmp_path):
     train(small(), tmp_path / "run")
     train(small(steps=80), tmp_path / "run")
@@ -136,7 +161,7 @@ def test_leftovers_of_a_kill_are_removed(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_an_error_that_keeps_what_was_saved(tmp_path):
-    with pytest.raises(FloatingPointError, match="the loss is nan at step .*lower learning rate"):
+    with pytest.raises(FloatingPointError, match=r"training diverged: at step .* learning rate below 1e\+30"):
         train(small(learning_rate=1e30, warmup=25, gradient_clip=1e9, save_at="1"), tmp_path / "run")
     assert [read_card(folder).step for folder in run_checkpoints(tmp_path / "run")] == [1]
 

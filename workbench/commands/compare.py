@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from models.config import WEIGHTS
 from workbench.commands.options import EvaluationSeed, Formats, Lengths, Sequences, parse_lengths
 
 
@@ -14,17 +15,29 @@ def compare(
     sequences: Sequences = 2000,
     lengths: Lengths = None,
     seed: EvaluationSeed = 0,
+    weights: Annotated[str, typer.Option(help="Which weights, any of raw,ema,bema.")] = "raw,ema,bema",
     steps: Annotated[Literal["last", "all"], typer.Option(help="The last checkpoint of a run, or all of them.")] = "last",
     formats: Formats = "html,pdf,svg,png",
 ) -> None:
     """Compare checkpoints at every length: a tidy table, figures and a report."""
     wanted = parse_lengths(lengths)
+    chosen = [name for name in WEIGHTS if name in weights.split(",")]
+    if len(chosen) != len(weights.split(",")):
+        raise typer.BadParameter(f"--weights: expected any of {','.join(WEIGHTS)}, each once (got {weights})")
     from workbench.headline import summary
     from workbench.report import write_comparison
     from workbench.table import read_table
 
     written = write_comparison(
-        paths, out, sequences=sequences, lengths=wanted, seed=seed, steps=steps, formats=formats.split(","), progress=True
+        paths,
+        out,
+        sequences=sequences,
+        lengths=wanted,
+        seed=seed,
+        weights=chosen,
+        steps=steps,
+        formats=formats.split(","),
+        progress=True,
     )
     typer.echo(summary(read_table(out)))
     typer.echo(f"wrote {written}")
