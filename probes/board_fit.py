@@ -13,8 +13,9 @@ from torch import Tensor
 
 from models.othello.labels import STATES
 from probes.board_probe import BoardProbe, ProbeCard, ProbeKind
+from probes.drawn_sequences import batches
 from probes.gradient_fit import GradientFit, logistic_fits, logistic_probe, nonlinear_fits, nonlinear_probe
-from probes.harvest import BATCH, Consume, Games, Positions, Target, batches, harvest
+from probes.harvest import BATCH, Consume, Games, Positions, Target, harvest
 from probes.linear_probe import RIDGE, LinearProbe, Moments, closed_form
 from probes.nonlinear_probe import NonlinearProbe
 from probes.residual_stream import layers_of, width_of
@@ -76,7 +77,7 @@ def fit_probes(
         if kind == "closed-form":
             continue
         start, finish = GRADIENT_FITS[kind]
-        steps = PASSES[kind] * len(batches(games, batch))
+        steps = PASSES[kind] * len(batches(games.start, games.stop, batch))
         fits = {target: start(moments, closed[target], steps) for target in plain}
         for number in range(1, PASSES[kind] + 1):
             what = f"{kind} fit, pass {number} of {PASSES[kind]}"

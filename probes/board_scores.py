@@ -76,7 +76,5 @@ def _by_game(values: Float[Tensor, "row cell"], positions: Positions) -> Float[T
 
 
 def _view(means: ClusteredMeans, metric: str, **axes: Sequence) -> pd.DataFrame:
-    frame = means.frame(metric, shares=True, **axes)
-    for name, kind in {"layer": "Int64", "length": "Int64", "square": "Int64", "state": "string"}.items():
-        frame[name] = frame[name].astype(kind) if name in frame else pd.array([pd.NA] * len(frame), kind)
-    return frame[list(COLUMNS)]
+    frame = means.frame(metric, shares=True, **axes).reindex(columns=list(COLUMNS))
+    return frame.astype({"layer": "Int64", "length": "Int64", "square": "Int64", "state": "string"})

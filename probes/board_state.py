@@ -102,7 +102,7 @@ def board_state(
     if "random weights" in controls:
         measured |= _random_weights(subject, fitting, testing, targets[0], ridge, batch, progress)
     frame = pd.concat([_rows(*key, scores) for key, (_, scores) in measured.items()], ignore_index=True)
-    return frame.assign(**subject.labels)[[*subject.labels, *KEY_COLUMNS, *SCORE_COLUMNS]]
+    return subject.named(frame[[*KEY_COLUMNS, *SCORE_COLUMNS]])
 
 
 def _rows(probe: str, control: str, target: Target, scores: BoardScores) -> pd.DataFrame:

@@ -36,6 +36,18 @@ def require_seed(seed: int) -> None:
         raise ValueError(f"probe seed {seed} is outside 0 .. 2**32 - 1; choose one inside")
 
 
+def batches(start: int, stop: int, batch: int) -> list[tuple[int, int]]:
+    """First and last + 1 number of each batch of start .. stop - 1.
+
+    No batch is of one, since controls take something from another sequence of the batch: one that would be alone at the end
+    joins the batch before it.
+    """
+    edges = list(range(start, stop, max(batch, 2)))
+    if stop - edges[-1] == 1:
+        edges.pop()
+    return list(zip(edges, [*edges[1:], stop], strict=True))
+
+
 def drawn_sequences(
     subject: Subject, sequences: int, seed: int, batch: int, progress: bool = False, description: str = "sequences"
 ) -> Iterator[Drawn]:
@@ -47,10 +59,8 @@ def drawn_sequences(
     if sequences < 2:
         raise ValueError(f"{sequences} sequences are too few, expected at least 2; ask for more")
     with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
-        for first in range(0, sequences, batch):
-            count = min(batch, sequences - first)
-            tokens = subject.task.sequences(PROBE_STREAM + seed, first, count)[:, : subject.longest]
+        for first, end in batches(0, sequences, batch):
+            tokens = subject.task.sequences(PROBE_STREAM + seed, first, end - first)[:, : subject.longest]
             present = subject.task.legal(tokens).any(-1)
-            number = torch.arange(first, first + count)
-            yield Drawn(tokens.to(subject.device), present.to(subject.device), number)
-            bar.update(count)
+            yield Drawn(tokens.to(subject.device), present.to(subject.device), torch.arange(first, end))
+            bar.update(end - first)

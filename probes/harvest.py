@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from models.othello import labels
 from models.othello.labels import Frame
 from models.othello.task import OthelloTask
-from probes.drawn_sequences import PROBE_STREAM, require_seed
+from probes.drawn_sequences import PROBE_STREAM, batches, require_seed
 from probes.residual_stream import Stream, read_streams
 from probes.subject import OthelloSubject
 
@@ -109,12 +109,12 @@ def harvest(
         games: which games.
         targets: which labels the positions get.
         consume: keeps what it needs; called in order of layer, without gradients.
-        batch: games a forward pass; at least 2, and a last game that would be alone joins the batch before it.
+        batch: games a forward pass; at least 2, so that a shuffled label has another game to come from.
         progress: show a progress bar.
         description: what the bar says.
     """
     with tqdm(total=games.stop - games.start, unit="game", desc=description, disable=not progress) as bar:
-        for first, last in batches(games, batch):
+        for first, last in batches(games.start, games.stop, batch):
             tokens = subject.task.sequences(PROBE_STREAM + games.seed, first, last - first)[:, : subject.longest]
             positions = labelled(subject.task, tokens, targets, subject.device)
             read_streams(subject.model, positions.tokens, partial(_hand_over, consume, positions))
@@ -123,11 +123,3 @@ def harvest(
 
 def _hand_over(consume: Consume, positions: Positions, layer: int, stream: Stream) -> None:
     consume(layer, positions.select(stream), positions)
-
-
-def batches(games: Games, batch: int) -> list[tuple[int, int]]:
-    """First and last + 1 game of each forward pass. A shuffled label needs another game in its batch, hence no batch of one."""
-    edges = list(range(games.start, games.stop, max(batch, 2)))
-    if games.stop - edges[-1] == 1:
-        edges.pop()
-    return list(zip(edges, [*edges[1:], games.stop], strict=True))

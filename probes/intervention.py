@@ -113,7 +113,8 @@ def board_edit(
         where, before, after = (_per_sequence(value, rows) for value in (at, old, new))
 
         def difference(states: Float[Tensor, "*rest square state"]) -> Float[Tensor, "*rest batch"]:
-            return (states[..., where, after] - states[..., where, before]).to(rows)
+            here = states.to(rows)
+            return here[..., where, after] - here[..., where, before]
 
         direction = rearrange(difference(directions[layer]), "width batch -> batch width")
         reading = rearrange(difference(probe.weight[layer]), "width batch -> batch width")

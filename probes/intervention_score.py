@@ -89,8 +89,7 @@ def board_interventions(
                 for arm, values in errors.items()
             ]
             bar.update(cases - len(drawn.length))
-    frame = pd.DataFrame(rows).assign(**subject.labels)
-    return frame[[*subject.labels, *rows[0]]]
+    return subject.named(pd.DataFrame(rows))
 
 
 def middle_layers(model: Model) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pandas as pd
 import torch
 
 from models.checkpoint import Card, find_checkpoint, read_card, read_weights
@@ -46,6 +47,11 @@ class Subject:
         return min(self.task.longest, context_of(self.model))
 
     @property
+    def has_shape(self) -> bool:
+        """Whether the model's shape is known, so that `untrained` can make one like it."""
+        return isinstance(self.model, Transformer) or self.card is not None
+
+    @property
     def shape(self) -> ModelConfig:
         """The model's shape. Raises ValueError for a hooked model without a card, which alone can tell it."""
         if isinstance(self.model, Transformer):
@@ -60,6 +66,10 @@ class Subject:
     def sha256(self) -> str | None:
         """The sha256 of the file the weights came from; None for a model made in memory."""
         return self.card.sha256.get(f"{self.weights}.safetensors") if self.card else None
+
+    def named(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with the labels of the model as its first columns."""
+        return frame.assign(**self.labels)[[*self.labels, *frame.columns]]
 
     @property
     def labels(self) -> dict[str, Any]:

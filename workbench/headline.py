@@ -79,11 +79,9 @@ def summary(frame: pd.DataFrame) -> str:
             key for key in _keys(rows) if key not in ("dropout", "weights") and within[key].nunique(dropna=False).max() > 1
         ]
         apart, places = ["dropout", "weights", *others], ["length", "metric"]
-        order = {
-            "index": pd.MultiIndex.from_frame(table[apart].drop_duplicates()),
-            "columns": pd.MultiIndex.from_frame(table[places].drop_duplicates().sort_values("length", kind="stable")),
-        }
-        wide = table.pivot(index=apart, columns=places, values="value").reindex(**order)
+        index = pd.MultiIndex.from_frame(table[apart].drop_duplicates())
+        columns = pd.MultiIndex.from_frame(table[places].drop_duplicates().sort_values("length", kind="stable"))
+        wide = table.pivot(index=apart, columns=places, values="value").reindex(index=index, columns=columns)
         parts.append(f"{task}, {vocab} tokens, mean over seeds\n{wide.to_string(float_format='{:.3g}'.format)}")
     return "\n\n".join(parts)
 

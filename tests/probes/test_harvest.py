@@ -3,8 +3,8 @@ import torch
 
 from models.othello import labels
 from models.othello.task import OthelloTask
-from probes.drawn_sequences import PROBE_STREAM
-from probes.harvest import Games, Target, batches, harvest, labelled
+from probes.drawn_sequences import PROBE_STREAM, batches
+from probes.harvest import Games, Target, harvest, labelled
 from probes.residual_stream import layers_of
 from probes.subject import othello_subject
 
@@ -66,7 +66,7 @@ def test_every_game_is_seen_once_whatever_the_batch(subject, batch):
     whole = subject.task.sequences(PROBE_STREAM + 3, 10, 21)[:, :31]
     assert torch.equal(torch.cat(seen), whole)
     assert calls == list(layers_of(subject.model)) * len(seen)
-    assert all(last - first >= 2 for first, last in batches(Games(3, 10, 31), batch))
+    assert all(last - first >= 2 for first, last in batches(10, 31, batch))
 
 
 def test_fitting_and_measuring_share_no_game(subject):
