@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.othello import dense, kernels, torch_bitboard
+from models.othello import kernels, labels, torch_bitboard
 from models.othello.board import board_of_size
 from models.othello.games import generate, replay
 from models.random_stream import seed_state
@@ -73,11 +73,9 @@ def replay_by_open_spiel(rules, tokens: list[list[int]]) -> None:
         for token in game:
             if token:
                 state.apply_action(BOARD.square(token))
-                while not state.is_terminal() and state.legal_actions() == [64]:
+                while state.legal_actions() == [64]:  # empty at the end of the game
                     state.apply_action(64)  # a pass
                 state.observation_tensor(0)
-                if not state.is_terminal():
-                    state.legal_actions()
 
 
 def pgx_generator(games: int) -> Contender:
@@ -246,8 +244,8 @@ def measure_dense(copy_bytes_per_s: float) -> dict[str, float]:
     played = replay(BOARD, generate(BOARD, 0, 0, 1 << 20, "cuda"))
 
     def expand() -> None:
-        dense.states(played.black, played.white, BOARD)
-        dense.on_squares(played.legal, BOARD)
+        labels.board_state(played)
+        labels.legal_squares(played)
 
     expand()
     seconds = seconds_on_gpu(expand, 10)

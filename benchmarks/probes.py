@@ -147,7 +147,7 @@ def measure(checkpoint: Path, quick: bool) -> tuple[dict[str, float], dict[str, 
     """Figures and ratios."""
     torch.set_num_threads(1)
     subject, hooked = othello_subject(checkpoint), load(checkpoint)
-    rounds, count, fit_count, test_count = (3, 40, 48, 24) if quick else (7, 256, 500, 200)
+    rounds, count, fit_count, test_count = (3, 64, 48, 24) if quick else (7, 256, 500, 200)
     games = Games(0, 0, count)
     turns: dict[str, Callable[[], object]] = {
         "forward": lambda: forward(subject, games),

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from models.config import DropoutRates, ModelConfig
 from models.hooked import HookedTransformer
 
+# a busy machine is no failure; in CI the same cases every time
+settings.register_profile("house", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("house")
 torch.set_num_threads(1)  # the suite runs on both cores by processes; also what bit-identity is promised at
 
 MODEL_CONFIGS = {

@@ -15,7 +15,7 @@ from models.othello.board import PAD, START_BLACK, START_WHITE, Board
 from models.othello.games import Replay, replay
 from models.othello.notation import square_text
 
-REMEDY = "correct the game, or skip bad games (skip_bad=True)"
+REMEDY = "correct the game, or skip bad games (--skip-bad, in Python skip_bad=True)"
 
 
 class IllegalGame(ValueError):
@@ -92,7 +92,9 @@ def sound_games(
     skipped = []
     for game in faulty.nonzero()[:, 0].tolist():
         cut_off = int(lengths[game]) + 1, "the game is cut off, there is a legal move"
-        fault = IllegalGame(name(game), *(unreadable.get(game) or illegal_move(played, game) or cut_off), REMEDY)
+        known = [found for found in (unreadable.get(game), illegal_move(played, game)) if found]
+        first = min(known, key=lambda found: found[0], default=cut_off)
+        fault = IllegalGame(name(game), *first, REMEDY)
         if not skip_bad:
             raise fault
         skipped.append(fault)

@@ -4,7 +4,7 @@ For: every part of the workbench that needs Othello games or positions; here the
 position (`labels.py`), nor files of games (`transcripts.py`, `wthor.py`).
 
 The backends give the same bits, so the choice is one of speed alone: the CPU kernels, whose result is copied, for everything
-but large batches on a GPU; there compiled steps of `torch_bitboard.py`, which take seconds to compile, once a process.
+but large batches on a GPU; there compiled steps of `torch_bitboard.py`, which take tens of seconds to compile, once a process.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class Replay:
     def lengths(self) -> Int64[Tensor, "game"]:
         """How many moves were given, up to the last that is not padding."""
         numbers = torch.arange(1, self.tokens.shape[1] + 1, device=self.tokens.device)
-        return ((self.tokens != PAD) * numbers).amax(dim=1)
+        return ((self.tokens != PAD) * numbers).amax(dim=1) if len(numbers) else self.played
 
 
 def _plays_itself(device: torch.device, count: int) -> bool:

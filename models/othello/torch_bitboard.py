@@ -162,7 +162,7 @@ def spread_states(first: Int64[Tensor, "word"], second: Int64[Tensor, "word"]) -
 
 @cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as one fused kernel, for every batch size; the first call takes seconds (tens of seconds on a CPU)."""
+    """The function as one fused kernel, for every batch size; the first call takes tens of seconds."""
     return torch.compile(function, dynamic=True)
 
 

@@ -27,7 +27,7 @@ def checkpoint(tmp_path_factory):
     return small_checkpoint(tmp_path_factory.mktemp("models") / "small")
 
 
-def pooled(frame, **wanted):
+def pooled(frame, /, **wanted):
     """Values by layer of rows pooled over length and square."""
     rows = frame[frame["length"].isna() & frame["square"].isna()]
     for name, value in wanted.items():

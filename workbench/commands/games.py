@@ -9,8 +9,10 @@ import typer
 def games(
     file: Annotated[Path, typer.Argument(help="A WTHOR archive (.wtb), or text with one game a line (f5d6c3...).")],
     out: Annotated[Path | None, typer.Option(help="Write the games here as text, one a line.")] = None,
-    transposed: Annotated[bool, typer.Option("--transposed", help="Letters are rows, as in the published data.")] = False,
-    board: Annotated[int, typer.Option(help="Squares a side of a text file's board: 6 or 8.")] = 8,
+    transposed: Annotated[
+        bool, typer.Option("--transposed", help="The text's letters are rows, as in the published data; --out writes columns.")
+    ] = False,
+    board: Annotated[int, typer.Option(help="Squares a side of a text file's board: 4, 6 or 8.")] = 8,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out and count games that are illegal or cut off.")
     ] = False,
@@ -22,15 +24,23 @@ def games(
     from models.othello.transcripts import read_transcripts, write_transcripts
     from models.othello.wthor import read_wthor
 
+    if not file.is_file():
+        raise ValueError(f"no file at {file}; give a .wtb archive, or text with one game a line")
     if file.suffix.lower() == ".wtb":
+        if transposed or board != 8:
+            raise typer.BadParameter("a .wtb archive is 8x8 in its own notation; leave out --board and --transposed")
         size, sound = board_of_size(8), read_wthor(file.read_bytes(), skip_bad).games
     else:
         size = board_of_size(board)
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not text; give a .wtb archive, or UTF-8 text with one game a line") from error
         notation: Notation = "transposed" if transposed else "standard"
-        sound = read_transcripts(file.read_text(encoding="utf-8"), size, notation, skip_bad)
+        sound = read_transcripts(text, size, notation, skip_bad)
     typer.echo(f"{len(sound.tokens)} games, all legal to the end; {len(sound.skipped)} left out")
-    for error in sound.skipped[:10]:
-        typer.echo(f"left out: {error}")
+    for bad in sound.skipped[:10]:
+        typer.echo(f"left out: {bad.game}, move {bad.move}: {bad.reason}")
     if out is not None:
         write_file(out, write_transcripts(sound.tokens, size).encode())
         typer.echo(f"wrote {out}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from models.config import WeightsName
-from workbench.commands.options import Checkpoint, EvaluationSeed, Formats
+from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Sequences
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what is inside a checkpoint.")
 
@@ -36,6 +36,33 @@ def displacement(
     save_figures({"displacement-by-length": displacement_by_length(frame, fit)}, out, formats.split(","))
     typer.echo(frame.pivot(index="length", columns="measure", values="value").to_string(float_format="{:.4g}".format))
     typer.echo(fit.to_string(index=False, float_format="{:.4g}".format))
+    typer.echo(f"wrote {out}")
+
+
+@app.command("dispersion")
+def dispersion(
+    checkpoint: Checkpoint,
+    out: Out = Path("dispersion"),
+    weights: Weights = "raw",
+    sequences: Sequences = 500,
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+) -> None:
+    """How widely attention spreads, by layer, head and length, beside its controls."""
+    from probes.dispersion_by_head import dispersion as probe_dispersion
+    from workbench.figures.dispersion import dispersion_by_head, dispersion_by_length
+    from workbench.figures.export import save_figures
+    from workbench.table import write_table
+
+    frame = probe_dispersion(checkpoint, sequences=sequences, seed=seed, weights=weights, progress=True)
+    write_table(frame, out, "dispersion")
+    longest = int(frame["length"].max())
+    figures = {"dispersion-by-length": dispersion_by_length(frame), "dispersion-by-head": dispersion_by_head(frame, longest)}
+    save_figures(figures, out, formats.split(","))
+    rows = frame[frame["metric"] == "normalised_dispersion"]
+    shown = rows.groupby(["length", "control"], sort=False)["value"].mean().unstack("control")
+    typer.echo("normalised dispersion, mean over layers and heads ('none' is the model itself)")
+    typer.echo(shown.to_string(float_format="{:.3g}".format))
     typer.echo(f"wrote {out}")
 
 

@@ -83,7 +83,12 @@ FAULTS = {
     "after the end": (SHORTEST + "a1", 10, "a1 (token 1) comes after the end of the game, neither side has a legal move"),
     "half a move": (SHORTEST + "a", 10, "'a' is no square of the 8x8 board; expected a1 to h8"),
     "pass": ("f5--", 2, "'--' is no square of the 8x8 board; expected a1 to h8"),
-    "too long": (SHORTEST * 7, 61, "a game has at most 60 moves, this one has 63"),
+    "illegal, then unreadable": ("f5e3z9", 2, "e3 (token 21) is illegal for white, it flips no disc"),
+    "illegal, then too long": (
+        SHORTEST * 7,
+        10,
+        "e6 (token 41) comes after the end of the game, neither side has a legal move",
+    ),
 }
 
 
@@ -93,7 +98,7 @@ def test_a_bad_transcript_is_named_or_skipped(text, move, reason):
     with pytest.raises(IllegalGame) as raised:
         read_transcripts(lines, BOARD)
     assert (raised.value.game, raised.value.move, raised.value.reason) == ("line 3", move, reason)
-    assert str(raised.value).startswith(f"line 3, move {move}: {reason}; ") and "skip_bad" in str(raised.value)
+    assert str(raised.value).startswith(f"line 3, move {move}: {reason}; ") and "--skip-bad" in str(raised.value)
     read = read_transcripts(lines, BOARD, skip_bad=True)
     assert write_transcripts(read.tokens, BOARD) == f"{SHORTEST}\n" * 2
     assert read.kept.tolist() == [0, 2] and [str(fault) for fault in read.skipped] == [str(raised.value)]
