@@ -7,23 +7,15 @@ from torch import nn
 
 from models.config import ModelConfig
 from models.hooked import hook
-from models.transformer import Transformer
+
+from .random_models import random_model
 
 TOKENS = torch.randint(0, 11, (3, 9), generator=torch.Generator().manual_seed(2))
 
 
-def random_plain(config: ModelConfig, dtype: torch.dtype = torch.float64) -> Transformer:
-    model = Transformer(config).to(dtype).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
-    return model
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_logits_equal_the_plain_models(model_config, dtype, tolerance):
-    plain = random_plain(model_config, dtype)
+    plain = random_model(model_config, dtype)
     hooked = hook(model_config, plain.state_dict())
     with torch.no_grad():
         expected, logits = plain(TOKENS), hooked(TOKENS)
@@ -34,7 +26,7 @@ def test_logits_equal_the_plain_models(model_config, dtype, tolerance):
 def test_no_warning_no_print_and_eval_mode(model_config, capfd):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        hooked = hook(model_config, random_plain(model_config).state_dict())
+        hooked = hook(model_config, random_model(model_config).state_dict())
     assert not hooked.training
     assert capfd.readouterr().out == ""
 
@@ -52,7 +44,7 @@ def test_the_cache_has_the_names_and_shapes_of_transformer_lens():
         norm="pre",
         final_norm=True,
     )
-    hooked = hook(config, random_plain(config).state_dict())
+    hooked = hook(config, random_model(config).state_dict())
     logits, cache = hooked.run_with_cache(TOKENS)
     assert logits.shape == (3, 9, 11)
     for layer in range(2):
@@ -67,7 +59,7 @@ def test_the_cache_has_the_names_and_shapes_of_transformer_lens():
 
 
 def test_the_pattern_is_causal_and_sums_to_one(model_config):
-    _, cache = hook(model_config, random_plain(model_config).state_dict()).run_with_cache(TOKENS)
+    _, cache = hook(model_config, random_model(model_config).state_dict()).run_with_cache(TOKENS)
     pattern = cache["pattern", 0]
     torch.testing.assert_close(pattern.sum(dim=-1), torch.ones_like(pattern[..., 0]))
     assert float(pattern.triu(1).abs().max()) == 0
@@ -75,7 +67,7 @@ def test_the_pattern_is_causal_and_sums_to_one(model_config):
 
 def test_the_branch_norm_is_on_what_attention_writes():
     config = ModelConfig(vocab=11, context=9, width=12, head_width=6, norm="branch")
-    plain = random_plain(config)
+    plain = random_model(config)
     hooked = hook(config, plain.state_dict())
     _, cache = hooked.run_with_cache(TOKENS)
     written = einsum(cache["z", 0], hooked.W_O[0], "b p h d, h d w -> b p w") + hooked.b_O[0]
@@ -87,7 +79,7 @@ def test_the_branch_norm_is_on_what_attention_writes():
 
 def test_without_positions_the_prefix_order_does_not_matter_and_positions_stay_zero():
     config = ModelConfig(vocab=11, context=9, width=12, head_width=6)
-    hooked = hook(config, random_plain(config).state_dict())
+    hooked = hook(config, random_model(config).state_dict())
     order, shuffled = torch.tensor([[4, 2, 9, 0, 7, 5]]), torch.tensor([[7, 0, 2, 4, 9, 5]])
     torch.testing.assert_close(hooked(order)[0, -1], hooked(shuffled)[0, -1], rtol=0, atol=1e-12)
     assert not hooked.W_pos.requires_grad
@@ -96,7 +88,7 @@ def test_without_positions_the_prefix_order_does_not_matter_and_positions_stay_z
 
 def test_weights_that_do_not_fit_are_named():
     config = ModelConfig(vocab=11, context=9, width=12, head_width=6)
-    state = random_plain(config).state_dict()
+    state = random_model(config).state_dict()
     state["unembed.W_U"] = state["unembed.W_U"].T
     state["extra"] = state.pop("blocks.0.attn.b_O")
     with pytest.raises(ValueError, match=r"missing \['blocks.0.attn.b_O'\], unexpected \['extra'\], mis-shaped \['unembed.W_U"):

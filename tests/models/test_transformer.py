@@ -8,14 +8,7 @@ from torch import nn
 from models.config import DropoutRates, ModelConfig
 from models.transformer import GeneratorMasks, Transformer
 
-
-def random_model(config: ModelConfig, seed: int = 0) -> Transformer:
-    model = Transformer(config).double().eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.4)
-    return model
+from .random_models import random_model
 
 
 def test_pre_norm_gpt_equals_torchs_own_encoder():
