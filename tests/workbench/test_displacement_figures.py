@@ -24,7 +24,7 @@ def test_displacement_by_length_shows_every_measurement_or_its_share():
     assert list(logarithmic[0].x) == [2, 3, 4, 6, 7]
     assert list(shares[0].x) == [2, 3, 4, 5, 6, 7]
     assert max(shares[0].y) == 0.75
-    assert "slope -1.000" in figure.layout.annotations[0].text
+    assert "context -1.000" in figure.layout.title.text
     np.testing.assert_allclose(next(trace for trace in figure.data if trace.name == "2/s law").y, 7 / np.arange(2, 8))
 
 

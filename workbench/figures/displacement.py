@@ -19,10 +19,10 @@ def displacement_by_length(frame: pd.DataFrame, fit: pd.DataFrame | None = None)
 
     Args:
         frame: of `probes.logit_displacement.displacement`.
-        fit: of `probes.logit_displacement.power_law`; its slope and interval go into the panel's title.
+        fit: of `probes.logit_displacement.power_law`; its slope and interval go into the title.
     """
-    titles = (f"displacement{_slope_text(fit)}", "margin", "share not positive")
-    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.09)
+    titles = ("displacement", "margin", "share not positive")
+    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.1)
     measured = {measure: frame[frame["measure"] == measure] for measure in COLOURS}
     for measure, rows in measured.items():
         logarithmic = measure in ("context", "query")
@@ -39,7 +39,14 @@ def displacement_by_length(frame: pd.DataFrame, fit: pd.DataFrame | None = None)
     figure.update_yaxes(type="log", dtick="D2", title_text="displacement (logits)", row=1, col=1)
     figure.update_yaxes(title_text="margin (logits)", row=1, col=2)
     figure.update_yaxes(title_text="share of measurements <= 0", range=[-0.02, 1.02], row=1, col=3)
-    return apply_theme(figure)
+    apply_theme(figure)
+    return figure.update_layout(
+        title=f"logit displacement{_slope_text(fit)}",
+        width=1100,
+        height=560,
+        margin={"t": 110, "b": 140},
+        legend={"orientation": "h", "x": 0, "y": -0.2, "xanchor": "left", "yanchor": "top"},
+    )
 
 
 def displacement_table(frame: pd.DataFrame, table: str = "displacement") -> go.Figure:
@@ -100,7 +107,7 @@ def _slope_text(fit: pd.DataFrame | None) -> str:
     if fit is None:
         return ""
     row = fit.iloc[0]
-    return f"<br>slope {row['slope']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], law {row['law']:g}"
+    return f": slope of the context {row['slope']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], law {row['law']:g}"
 
 
 def _add_measured(figure: go.Figure, rows: pd.DataFrame, measure: str, column: int) -> None:
