@@ -58,6 +58,15 @@ def require_minimal(model: HookedTransformer, one_head: bool = True) -> None:
             raise ValueError(f"{name} holds a weight that is not finite, expected finite weights; use an earlier checkpoint")
 
 
+def is_minimal(model: HookedTransformer) -> bool:
+    """Whether `require_minimal` accepts the model: whether the tables, the certificate and the identity exist for it."""
+    try:
+        require_minimal(model)
+    except ValueError:
+        return False
+    return True
+
+
 def _require(fits: bool, found: str, expected: str) -> None:
     if not fits:
         raise ValueError(

@@ -18,8 +18,10 @@ from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint,
 from models.config import WEIGHTS, DropoutRates, WeightsName
 from models.hooked import load
 from models.tasks import make_task
+from probes.certificate import certify
+from probes.minimal_model import is_minimal
 from workbench.evaluation import BATCH, SEQUENCES, averaging_label, evaluate_together, labels, possible_lengths, shape_label
-from workbench.table import DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
+from workbench.table import CERTIFIED, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 
 Steps = Literal["last", "all"]
 MODELS_AT_ONCE = 12
@@ -80,6 +82,8 @@ def compare(
           sequences, with the 95 % interval of that paired difference. ema and bema refer to raw of the same checkpoint; raw
           with dropout refers to raw of the checkpoint without dropout that is equal in task, shape, training length, seed and
           step. Missing where there is no such reference.
+        - certified_lengths: at how many lengths every legal logit is proved above every illegal one on all inputs, 0 to
+          vocab - 1 (`probes.certificate`); the same in every row of a checkpoint's weights, missing where it is not exact.
         - seeds, seed_mean, seed_sd, seed_low, seed_high: number of checkpoints that differ in nothing but the seed, and mean,
           standard deviation, least and greatest of their values. seeds is 1 where it stands alone.
 
@@ -274,6 +278,7 @@ def _compare_bag(
             rows = rows.merge(paired[variant].rows(), on=["metric", "length"], validate="1:1")
             rows["reference"] = bag.references[variant].name
         rows = rows.reindex(columns=[*ROW, *DIFFERENCE_COLUMNS])
+        rows[CERTIFIED] = certify(model).certified_lengths if is_minimal(model) else pd.NA
         named = labels(model, task) | {"checkpoint": variant.checkpoint.name}
         frames.append(with_labels(rows, named))
     return pd.concat(frames, ignore_index=True)

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from workbench.figures.curves import organisms
 from workbench.figures.export import figure_html
 from workbench.figures.gallery import last_steps, stem
-from workbench.headline import CONTRASTS, contrasts, headline, headline_lengths
+from workbench.headline import CONTRASTS, certified, contrasts, headline, headline_lengths
 from workbench.metrics import METRICS
 
 PACKAGES = ("torch", "transformer-lens", "numpy", "pandas", "plotly")
@@ -67,6 +67,10 @@ DIFFERENCES_NOTE = (
 OTHELLO_NOTE = (
     "In Othello the length is also the phase of the game: board and number of legal moves change with it, so a change with "
     "length is not all due to the training length. A model trained on full games is the comparison that tells them apart."
+)
+CERTIFIED_NOTE = (
+    "At how many lengths every legal token is proved to have a larger logit than every illegal one, on all inputs of that "
+    "length and not only on those drawn: least, mean and greatest over seeds. It tells order only, not illegal mass."
 )
 POSITIONS_NOTE = (
     "Some checkpoints have learned positions: positions beyond the training length never got a gradient, which alone can spoil "
@@ -142,6 +146,9 @@ def _organism(name: str, rows: pd.DataFrame, figures: Mapping[str, go.Figure]) -
     paired = contrasts(last, lengths)
     if not paired.empty:
         parts += ["<h3>Paired differences</h3>", f"<p>{DIFFERENCES_NOTE}</p>", _difference_table(paired)]
+    proved = certified(last)
+    if not proved.empty:
+        parts += ["<h3>Certified lengths</h3>", f"<p>{CERTIFIED_NOTE}</p>", _certified_table(proved)]
     parts.append("<h3>Figures</h3>")
     parts += [f'<div class="scroll">{figure_html(figure, key, False)}</div>' for key, figure in figures.items()]
     return parts
@@ -165,6 +172,13 @@ def _difference_table(table: pd.DataFrame) -> str:
     order = list(CONTRASTS.values())
     by_contrast = table.sort_values("contrast", kind="stable", key=lambda names: names.map(order.index))
     return _wide_table(by_contrast, ["contrast", "dropout"], cell)
+
+
+def _certified_table(table: pd.DataFrame) -> str:
+    others = [key for key in ("train_length", "shape", "step", "averaging", "checkpoint") if key in table]
+    apart = [key for key in others if table[key].nunique(dropna=False) > 1]
+    shown = table[["dropout", "weights", *apart, "seeds", "low", "mean", "high"]]
+    return _html_table(shown.assign(mean=shown["mean"].map(number)))
 
 
 def _wide_table(table: pd.DataFrame, names: Sequence[str], cell: Callable[[Any], str]) -> str:

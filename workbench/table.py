@@ -21,6 +21,8 @@ ROW = ("length", "metric", "value", "ci_low", "ci_high", "sequences")
 """What it says; `sequences` counts those with a legal next token at that length."""
 COLUMNS = (*LABELS, *ROW)
 DIFFERENCE_COLUMNS = ("reference", "difference", "difference_low", "difference_high")
+CERTIFIED = "certified_lengths"
+"""At how many lengths the ordering is proved right on all inputs (`probes.certificate`); missing where that is not exact."""
 SEED_COLUMNS = ("seeds", "seed_mean", "seed_sd", "seed_low", "seed_high")
 EQUAL_BUT_SEED = ("task", "vocab", "shape", "train_length", "dropout", "weights", "averaging", "step")
 """Rows that agree in these, and in length and metric, differ in nothing but the seed."""
@@ -35,7 +37,7 @@ def with_labels(rows: pd.DataFrame, named: dict[str, Any]) -> pd.DataFrame:
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with each column's own type: text, floats, and whole numbers (pandas' Int64 where one may be unknown)."""
     types = dict.fromkeys((*LABELS, "metric", "reference"), "string") | dict.fromkeys(("vocab", "length", "sequences"), "int64")
-    types |= dict.fromkeys(("train_length", "seed", "step"), "Int64") | {"seeds": "int64"}
+    types |= dict.fromkeys(("train_length", "seed", "step", CERTIFIED), "Int64") | {"seeds": "int64"}
     return frame.astype({name: types.get(name, "float64") for name in frame.columns})
 
 
@@ -77,7 +79,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read {file} as a comparison ({error}); give comparison.csv or comparison.parquet") from error
-    missing = [name for name in (*COLUMNS, *DIFFERENCE_COLUMNS, *SEED_COLUMNS) if name not in frame.columns]
+    missing = [name for name in (*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED, *SEED_COLUMNS) if name not in frame.columns]
     if missing:
         raise ValueError(
             f"{file} is no table of `workbench compare`: it has no column {', '.join(missing)}; give comparison.csv"

@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.checkpoint import bundled_names
+from models.config import WEIGHTS
+from models.hooked import load
 from models.set_complement.closed_form import closed_form
 from probes.logit_tables import logit_tables
 from probes.two_token_identity import reconstruct, two_token_identity
@@ -17,6 +20,12 @@ def test_it_holds_on_trained_models(seed):
     frame = two_token_identity(trained_model(6, seed, train_length=3))
     assert list(frame["length"]) == [1, 2, 3, 4, 5]
     assert frame["residual"].max() <= 1e-12
+
+
+@pytest.mark.parametrize("name", [name for name in bundled_names() if name.startswith("set-complement")])
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_it_holds_on_every_bundled_model(name, weights):
+    assert two_token_identity(load(name, weights))["residual"].max() <= 1e-9
 
 
 @settings(max_examples=30, deadline=None)

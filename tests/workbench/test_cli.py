@@ -161,20 +161,6 @@ def test_the_bundled_v16_model_is_certified_at_every_length(tmp_path, capsys):
         assert min(result["worst_gap"]) > 0
 
 
-def test_probe_displacement_writes_its_table_and_figure(tmp_path, capsys):
-    assert run(["probe", "displacement", "set-complement-v16-none-seed0", "--out", str(tmp_path / "d")]) == 0
-    assert {"displacement.csv", "displacement-by-length.html"} <= {path.name for path in (tmp_path / "d").iterdir()}
-
-
-def test_probe_dispersion_writes_its_table_and_figures(tmp_path, capsys):
-    words = ["probe", "dispersion", "set-complement-v16-none-seed0", "--sequences", "20", "--out", str(tmp_path / "d")]
-    assert run(words) == 0
-    assert {"dispersion.csv", "dispersion-by-length.html", "dispersion-by-head.html"} <= {
-        f.name for f in (tmp_path / "d").iterdir()
-    }
-    assert "uniform attention" in capsys.readouterr().out
-
-
 def test_zoo_lists_the_bundled_checkpoints(capsys):
     assert run(["zoo"]) == 0
     assert "set-complement-v32-none-seed0  set-complement, trained to length 8, dropout none" in capsys.readouterr().out

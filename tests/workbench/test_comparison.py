@@ -14,7 +14,7 @@ from workbench.comparison import card_table, compare, find_checkpoints
 from workbench.evaluation import evaluate, evaluation_stream
 from workbench.intervals import BootstrapMeans, paired_rate_interval, percentile_interval, poisson_weights
 from workbench.metrics import METRICS, position_metrics
-from workbench.table import COLUMNS, DIFFERENCE_COLUMNS, SEED_COLUMNS, read_table, with_seed_spread, write_table
+from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, SEED_COLUMNS, read_table, with_seed_spread, write_table
 
 from .saved_runs import save_run
 
@@ -42,7 +42,7 @@ def rows_of(frame, checkpoint, weights, metric="illegal_mass"):
 
 
 def test_columns_and_rows(frame):
-    assert tuple(frame.columns) == (*COLUMNS, *DIFFERENCE_COLUMNS, *SEED_COLUMNS)
+    assert tuple(frame.columns) == (*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED, *SEED_COLUMNS)
     assert len(frame) == 4 * 3 * 7 * len(METRICS)
     assert not frame.duplicated(["checkpoint", "weights", "step", "length", "metric"]).any()
     assert set(frame["step"]) == {100}
@@ -52,6 +52,12 @@ def test_values_are_those_of_evaluate(runs, frame):
     alone = evaluate(runs / "attention-1", sequences=60, weights="ema")
     both = frame[(frame["checkpoint"] == "attention-1") & (frame["weights"] == "ema")].reset_index(drop=True)
     pd.testing.assert_frame_equal(both[list(COLUMNS)], alone)
+
+
+def test_certified_lengths_are_those_of_the_certificate_and_missing_where_it_is_not_exact():
+    frame = compare(["set-complement-v16-none-seed0"], lengths=[4], sequences=10, weights=["raw", "ema"])
+    assert frame.groupby("weights")[CERTIFIED].agg(set).to_dict() == {"raw": {15}, "ema": {15}}
+    assert compare(["othello-mini-none"], lengths=[4], sequences=10, weights=["raw"])[CERTIFIED].isna().all()
 
 
 def test_references(frame):

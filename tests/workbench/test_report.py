@@ -13,7 +13,7 @@ from models.config import DropoutRates
 from workbench.comparison import card_table, compare, find_checkpoints
 from workbench.demo import Sequences, demo
 from workbench.figures.gallery import comparison_figures
-from workbench.headline import contrasts, headline, headline_lengths, summary
+from workbench.headline import certified, contrasts, headline, headline_lengths, summary
 from workbench.report import write_comparison, write_figures
 from workbench.report_page import number, report_page
 from workbench.table import read_table
@@ -70,7 +70,7 @@ def test_contrasts(frame):
 
 def test_summary_shows_the_headline_of_each_organism(frame):
     rows = frame[frame["vocab"] == 8]
-    title, *lines = summary(rows).splitlines()
+    title, *lines = summary(rows).split("\n\n")[0].splitlines()
     assert title == "set-complement, 8 tokens, mean over seeds"
     table = headline(rows, headline_lengths(rows))
     shown = [line.split() for line in lines[3:]]
@@ -151,3 +151,14 @@ def test_demo_without_a_zoo(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "ZOO", tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoints are bundled"):
         demo(tmp_path / "out")
+
+
+def test_certified_lengths_are_counted_once_a_checkpoint_and_summed_up_over_seeds(frame):
+    rows = frame[frame["task"] == "set-complement"]
+    rows = rows.assign(certified_lengths=rows["seed"].map({0: 3, 1: 5}).astype("Int64"))
+    table = certified(rows)
+    counted = rows.drop_duplicates(["checkpoint", "weights"]).groupby(["dropout", "weights"])["certified_lengths"]
+    for (dropout, weights), values in counted:
+        row = table[(table["dropout"] == dropout) & (table["weights"] == weights)].iloc[0]
+        assert (row["mean"], row["low"], row["high"], row["seeds"]) == (values.mean(), values.min(), values.max(), len(values))
+    assert certified(frame.assign(certified_lengths=pd.array([pd.NA] * len(frame), dtype="Int64"))).empty

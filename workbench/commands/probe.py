@@ -1,94 +1,251 @@
-"""`workbench probe`: what is inside a checkpoint; each probe writes its table and figures."""
+"""`workbench probe`: what is inside a checkpoint; each probe writes its tables and figures and prints the main numbers."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from models.config import WeightsName
-from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Sequences
+from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what is inside a checkpoint.")
 
 Weights = Annotated[WeightsName, typer.Option(help="Which weights.")]
-Out = Annotated[Path, typer.Option(help="Folder for the tables and figures.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for the tables and figures; the probe's name when not given.")]
+FitGames = Annotated[int, typer.Option(min=2, help="Games to fit the probes on.")]
 
 
 @app.command("displacement")
 def displacement(
     checkpoint: Checkpoint,
-    out: Out = Path("displacement"),
+    out: Out = None,
     weights: Weights = "raw",
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
 ) -> None:
-    """Logit displacement of a set-complement model at every length, beside the 2/s law."""
+    """Logit displacement of a set-complement model: the 2/s law, balance, and structure and identity where they are exact."""
     from models.hooked import load
     from probes import logit_displacement
-    from workbench.figures.displacement import displacement_by_length
-    from workbench.figures.export import save_figures
-    from workbench.table import write_table
+    from probes.balance import balance
+    from probes.displacement_structure import displacement_structure
+    from probes.logit_tables import logit_tables
+    from probes.minimal_model import is_minimal
+    from probes.two_token_identity import two_token_identity
+    from workbench.figures import displacement as draw
 
     model = load(checkpoint, weights)
-    frame = logit_displacement.displacement(model, seed=seed)
-    fit = logit_displacement.power_law(logit_displacement.token_displacement(model, seed=seed))
-    write_table(frame, out, "displacement")
-    save_figures({"displacement-by-length": displacement_by_length(frame, fit)}, out, formats.split(","))
-    typer.echo(frame.pivot(index="length", columns="measure", values="value").to_string(float_format="{:.4g}".format))
-    typer.echo(fit.to_string(index=False, float_format="{:.4g}".format))
-    typer.echo(f"wrote {out}")
+    by_length = logit_displacement.displacement(model, seed=seed)
+    tokens = logit_displacement.token_displacement(model, seed=seed)
+    fit = logit_displacement.power_law(tokens)
+    tables = {"displacement": by_length, "token-displacement": tokens, "power-law": fit, "balance": balance(model)}
+    figures = {"displacement-by-length": draw.displacement_by_length(by_length, fit)}
+    if is_minimal(model):
+        weight_tables = logit_tables(model).frame()
+        tables |= {"logit-tables": weight_tables, "structure": displacement_structure(model)}
+        tables["two-token-identity"] = two_token_identity(model, seed=seed)
+        for name in weight_tables["table"].unique():
+            figures[f"table-{name.replace(' ', '-')}"] = draw.displacement_table(weight_tables, name)
+        figures["structure"] = draw.displacement_structure(tables["structure"])
+        figures["two-token-identity"] = draw.two_token_residual(tables["two-token-identity"])
+    wide = by_length.pivot(index="length", columns="measure", values="value")
+    typer.echo(f"displacement and margin in logits, beside the 2/s law\n{_text(wide, index=True)}")
+    typer.echo(f"\npower law of the displacement against length\n{_text(fit)}")
+    typer.echo(f"\nbalance at lengths 1 and 2, over all inputs\n{_text(tables['balance'])}")
+    if is_minimal(model):
+        identity, fitted = tables["two-token-identity"], tables["structure"]
+        typer.echo(
+            f"\nstructure: gamma {_range(fitted['gamma'])}, b {_range(fitted['b'])} logits, residual up to "
+            f"{fitted['relative_residual'].max():.3g} of gamma\ntwo-token identity: residual up to "
+            f"{identity['residual'].max():.2g}; with uniform attention up to {identity['uniform_residual'].max():.2g}"
+        )
+    else:
+        typer.echo("\nnot one layer, one head, attention only, without positions and norms: no tables, structure or identity")
+    _write(tables, figures, out or Path("displacement"), formats)
 
 
 @app.command("dispersion")
 def dispersion(
     checkpoint: Checkpoint,
-    out: Out = Path("dispersion"),
+    out: Out = None,
     weights: Weights = "raw",
     sequences: Sequences = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
 ) -> None:
-    """How widely attention spreads, by layer, head and length, beside its controls."""
+    """How widely attention spreads, by layer, head and length, beside its controls, and what goes with it."""
+    from models.hooked import load
     from probes.dispersion_by_head import dispersion as probe_dispersion
-    from workbench.figures.dispersion import dispersion_by_head, dispersion_by_length
-    from workbench.figures.export import save_figures
-    from workbench.table import write_table
+    from probes.logit_displacement import displacement as probe_displacement
+    from workbench.evaluation import evaluate
+    from workbench.figures import dispersion as draw
 
-    frame = probe_dispersion(checkpoint, sequences=sequences, seed=seed, weights=weights, progress=True)
-    write_table(frame, out, "dispersion")
-    longest = int(frame["length"].max())
-    figures = {"dispersion-by-length": dispersion_by_length(frame), "dispersion-by-head": dispersion_by_head(frame, longest)}
-    save_figures(figures, out, formats.split(","))
+    model = load(checkpoint, weights)
+    frame = probe_dispersion(model, sequences=sequences, seed=seed, progress=True)
+    evaluation = evaluate(model, sequences=sequences, seed=seed, progress=True)
+    pushed = probe_displacement(model, seed=seed) if model.card.task.name == "set-complement" else None
+    figures = {
+        "dispersion-by-length": draw.dispersion_by_length(frame),
+        "dispersion-by-head": draw.dispersion_by_head(frame, int(frame["length"].max())),
+        "dispersion-and-errors": draw.dispersion_and_errors(frame, evaluation, pushed),
+    }
     rows = frame[frame["metric"] == "normalised_dispersion"]
     shown = rows.groupby(["length", "control"], sort=False)["value"].mean().unstack("control")
     typer.echo("normalised dispersion, mean over layers and heads ('none' is the model itself)")
-    typer.echo(shown.to_string(float_format="{:.3g}".format))
-    typer.echo(f"wrote {out}")
+    typer.echo(_text(shown, index=True))
+    _write({"dispersion": frame, "evaluation": evaluation}, figures, out or Path("dispersion"), formats)
 
 
 @app.command("board-state")
 def board_state(
     checkpoint: Checkpoint,
-    out: Out = Path("board-state"),
+    out: Out = None,
     weights: Weights = "raw",
-    fit_games: Annotated[int, typer.Option(min=2, help="Games to fit the probes on.")] = 2000,
+    fit_games: FitGames = 2000,
     test_games: Annotated[int, typer.Option(min=2, help="Other games to measure them on.")] = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
 ) -> None:
     """How well linear probes read the board of an OthelloGPT, layer by layer, beside their controls."""
     from probes.board_state import board_state as probe_board
-    from workbench.figures.board_state import board_by_layer, board_by_layer_and_length
-    from workbench.figures.export import save_figures
-    from workbench.table import write_table
+    from workbench.figures import board_state as draw
 
+    out = out or Path("board-state")
     frame = probe_board(
         checkpoint, fit_games=fit_games, test_games=test_games, seed=seed, weights=weights, save=out / "probes", progress=True
     )
-    write_table(frame, out, "board-state")
-    figures = {"board-by-layer": board_by_layer(frame), "board-by-layer-and-length": board_by_layer_and_length(frame)}
-    save_figures(figures, out, formats.split(","))
+    figures = {
+        "board-by-layer": draw.board_by_layer(frame),
+        "board-by-layer-and-length": draw.board_by_layer_and_length(frame),
+        "board-by-square": draw.board_by_square(frame),
+    }
     pooled = frame[frame[["length", "square", "state"]].isna().all(axis=1) & (frame["metric"] == "accuracy")]
-    columns = ["probe", "frame", "control", "layer", "value", "ci_low", "ci_high"]
-    typer.echo(pooled[columns].to_string(index=False, float_format="{:.4f}".format))
+    typer.echo(_text(pooled[["probe", "frame", "control", "layer", "value", "ci_low", "ci_high"]]))
+    _write({"board-state": frame}, figures, out, formats)
+
+
+@app.command("interventions")
+def interventions(
+    checkpoint: Checkpoint,
+    out: Out = None,
+    weights: Weights = "raw",
+    layers: Annotated[
+        str | None, typer.Option(help="Where to edit, such as 3:5; the middle of the depth when not given.")
+    ] = None,
+    cases: Annotated[int, typer.Option(min=2, help="Games to edit one square in, for each kind of edit.")] = 600,
+    fit_games: FitGames = 2000,
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+) -> None:
+    """Does an OthelloGPT play on the edited board when one square is flipped, erased or added along a probe's directions?"""
+    from probes.intervention_score import board_interventions
+    from workbench.figures.board_state import interventions as draw
+
+    chosen = parse_lengths(layers)
+    frame = board_interventions(
+        checkpoint, layers=chosen, cases=cases, fit_games=fit_games, seed=seed, weights=weights, progress=True
+    )
+    typer.echo(
+        "false positives + false negatives a case\n" + _text(frame[["method", "arm", "value", "ci_low", "ci_high", "cases"]])
+    )
+    _write({"interventions": frame}, {"interventions": draw(frame)}, out or Path("interventions"), formats)
+
+
+@app.command("vanishing-variance")
+def vanishing_variance(
+    checkpoint: Checkpoint,
+    out: Out = None,
+    weights: Weights = "raw",
+    sequences: Sequences = 500,
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+) -> None:
+    """Spread of the attention output by layer and length, and its log-log slope (arXiv 2504.02827)."""
+    from probes.vanishing_variance import vanishing_variance as probe
+    from workbench.figures.related_diagnostics import vanishing_variance as draw
+
+    frame = probe(checkpoint, sequences=sequences, seed=seed, weights=weights, progress=True)
+    slopes = frame[frame["metric"] == "slope"]
+    typer.echo(
+        "slope of log spread on log length\n" + _text(slopes[["control", "site", "layer", "value", "ci_low", "ci_high"]])
+    )
+    _write({"vanishing-variance": frame}, {"vanishing-variance": draw(frame)}, out or Path("vanishing-variance"), formats)
+
+
+@app.command("rank-collapse")
+def rank_collapse(
+    checkpoint: Checkpoint,
+    out: Out = None,
+    weights: Weights = "raw",
+    sequences: Sequences = 500,
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+) -> None:
+    """Do the residual streams of a sequence become alike? Mean pairwise cosine by layer and length."""
+    from probes.rank_collapse import rank_collapse as probe
+    from workbench.figures.related_diagnostics import rank_collapse as draw
+
+    frame = probe(checkpoint, sequences=sequences, seed=seed, weights=weights, progress=True)
+    longest = frame[frame["length"] == frame["length"].max()]
+    typer.echo(_text(longest[["control", "layer", "length", "value", "ci_low", "ci_high"]]))
+    _write({"rank-collapse": frame}, {"rank-collapse": draw(frame)}, out or Path("rank-collapse"), formats)
+
+
+@app.command("exchangeability")
+def exchangeability(
+    checkpoint: Checkpoint,
+    out: Out = None,
+    weights: Weights = "raw",
+    sequences: Sequences = 500,
+    lengths: Lengths = None,
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+) -> None:
+    """How much the last prediction changes when the earlier tokens change their order, beside that of another sequence."""
+    from probes.exchangeability import exchangeability as probe
+    from workbench.figures.related_diagnostics import exchangeability as draw
+
+    frame = probe(checkpoint, sequences=sequences, seed=seed, lengths=parse_lengths(lengths), weights=weights, progress=True)
+    typer.echo(_text(frame[["pair", "length", "metric", "value", "ci_low", "ci_high"]]))
+    _write({"exchangeability": frame}, {"exchangeability": draw(frame)}, out or Path("exchangeability"), formats)
+
+
+@app.command("entropy-at-initialisation")
+def entropy_at_initialisation(
+    checkpoint: Checkpoint,
+    out: Out = None,
+    sequences: Sequences = 100,
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+) -> None:
+    """Normalised dispersion of untrained models of the checkpoint's shape, with query and key weights scaled."""
+    from probes.entropy_at_initialisation import entropy_at_initialisation as probe
+    from workbench.figures.related_diagnostics import entropy_at_initialisation as draw
+
+    frame = probe(checkpoint, sequences=sequences, seed=seed, progress=True)
+    longest = frame[frame["length"] == frame["length"].max()]
+    typer.echo(_text(longest[["scale", "layer", "length", "value", "ci_low", "ci_high"]]))
+    name = "entropy-at-initialisation"
+    _write({name: frame}, {name: draw(frame)}, out or Path(name), formats)
+
+
+def _text(frame: "pd.DataFrame", index: bool = False) -> str:
+    return frame.to_string(index=index, float_format="{:.4g}".format)
+
+
+def _range(values: "pd.Series") -> str:
+    return f"{values.min():.3g} to {values.max():.3g}"
+
+
+def _write(tables: Mapping[str, "pd.DataFrame"], figures: Mapping[str, "go.Figure"], out: Path, formats: str) -> None:
+    from workbench.figures.export import save_figures
+    from workbench.table import write_table
+
+    for name, frame in tables.items():
+        write_table(frame, out, name)
+    save_figures(figures, out, formats.split(","))
     typer.echo(f"wrote {out}")
