@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
+from probes.residual_stream import require_input
 
 
 def row_entropy(pattern: Float[Tensor, "*rows key"]) -> Float[Tensor, "*rows"]:
@@ -37,10 +38,10 @@ def logits_and_entropy(
     """Logits, and the entropy in nats of every attention row, from one forward pass.
 
     Row (position, layer, head) is the attention of a query that sees `position + 1` tokens. Patterns are reduced inside the
-    hook and dropped. The hooks are removed whatever happens, and no others. Raises ValueError for a model in training mode.
+    hook and dropped. The hooks are removed whatever happens, and no others. Raises ValueError for a model in training mode,
+    for an input longer than its context, and for tokens it does not have.
     """
-    if model.training:
-        raise ValueError("the model is in training mode; analysis wants eval mode: call model.eval() first")
+    require_input(model, tokens)
     layers: list[Float[Tensor, "batch head query"]] = []
     hooks: list[tuple[str | Callable, Callable]] = [
         (f"blocks.{layer}.attn.hook_pattern", _append_entropy_to(layers)) for layer in range(model.cfg.n_layers)

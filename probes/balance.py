@@ -10,29 +10,31 @@ over all inputs of one and two tokens. Not for: a verdict on longer ones, which 
 import numpy as np
 import pandas as pd
 
+from models.config import WeightsName
 from models.hooked import HookedTransformer
-from probes.minimal_model import float64_copy, logits_at_all_positions, require_set_complement
+from probes.minimal_model import float64_copy, logits_at_all_positions
 from probes.present_tokens import present_mask, token_pairs
+from probes.subject import Address, set_complement_subject
 
 
-def balance(model: HookedTransformer) -> pd.DataFrame:
+def balance(model: Address, *, weights: WeightsName = "raw") -> pd.DataFrame:
     """Margins and spreads at lengths 1 and 2, exact over all v + v (v - 1) inputs, in float64; any architecture.
 
-    Tidy, one row a (`length`, `role`): query at length 1, query and context at length 2. In logits: mean `displacement` (mean
-    absent logit - the token's own), its `spread` (largest - smallest over inputs), the worst `margin` (smallest absent logit -
-    the token's own), `absent_spread` (largest over inputs of largest - smallest absent logit), and `absent_spread_mean`; and
-    the share `misordered` of inputs with margin <= 0. The precision C is the smallest margin of the three rows. Limits:
-    `closed_form` has every spread 0; the two rows of length 2 are equal in a balanced model.
+    Tidy, one row a (`length`, `role`), after the labels of the checkpoint: query at length 1, query and context at length 2.
+    In logits: mean `displacement` (mean absent logit - the token's own), its `spread` (largest - smallest over inputs), the
+    worst `margin` (smallest absent logit - the token's own), `absent_spread` (largest over inputs of largest - smallest absent
+    logit), and `absent_spread_mean`; and the share `misordered` of inputs with margin <= 0. The precision C is the smallest
+    margin of the three rows. Limits: `closed_form` has every spread 0; the two rows of length 2 are equal in a balanced model.
 
     Raises ValueError for a model in training mode, trained on another task, or whose context is a single token.
     """
-    require_set_complement(model)
-    if model.cfg.n_ctx < 2:
+    studied = set_complement_subject(model, weights)
+    if studied.longest < 2:
         raise ValueError("the model's context is 1 token, and balance compares lengths 1 and 2; use a model with a longer one")
-    exact, vocab = float64_copy(model), model.cfg.d_vocab
+    exact, vocab = float64_copy(studied.model), studied.task.vocab
     single, pairs = np.arange(vocab)[:, None], token_pairs(vocab)
     rows = [_row(exact, single, "query", 0), _row(exact, pairs, "query", 1), _row(exact, pairs, "context", 0)]
-    return pd.DataFrame(rows)
+    return studied.named(pd.DataFrame(rows))
 
 
 def _row(model: HookedTransformer, tokens: np.ndarray, role: str, position: int) -> dict:

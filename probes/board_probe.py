@@ -9,6 +9,7 @@ A folder is written to a temporary sibling and renamed (`models/durable.py`); re
 
 import dataclasses
 import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +88,12 @@ class BoardProbe:
 
 
 def save_probe(folder: Path, probe: BoardProbe) -> ProbeCard:
-    """Writes a probe atomically and returns its card with the sha256. Raises FileExistsError where the folder exists."""
+    """Writes a probe, in place of one that is there, and returns its card. Raises FileExistsError for any other folder."""
     tensors = {field.name: getattr(probe.read, field.name).cpu().contiguous() for field in dataclasses.fields(probe.read)}
     data = save_safetensors_bytes(tensors)
     card = probe.card.model_copy(update={"sha256": {TENSOR_FILE: hashlib.sha256(data).hexdigest()}})
+    if (folder / CARD_FILE).is_file() and (folder / TENSOR_FILE).is_file():
+        shutil.rmtree(folder)
     write_folder(folder, {TENSOR_FILE: data, CARD_FILE: (card.model_dump_json(indent=1) + "\n").encode()})
     return card
 

@@ -74,7 +74,7 @@ def board_state(
         device: where a checkpoint is loaded to, and probes are fitted.
         batch: games a forward pass, and a step of the gradient fits; closed forms do not depend on it but for rounding.
         ridge: penalty of the closed form, relative to the mean variance of a stream coordinate.
-        save: a folder for the fitted probes, one subfolder each, `closed-form-to_move` and so on; it must not exist.
+        save: a folder for the fitted probes, one subfolder each, `closed-form-to_move` and so on; they replace what is there.
         progress: show progress bars.
 
     Returns:
@@ -85,11 +85,8 @@ def board_state(
     Raises:
         ValueError: an unknown word, a model in training mode or of another task, too few games.
         CheckpointError: nothing to load there.
-        FileExistsError: `save` exists.
     """
     _require_words(probes, frames, controls)
-    if save is not None and save.exists():
-        raise FileExistsError(f"{save} exists already; choose another folder or delete it first")
     subject = othello_subject(model, weights, device)
     fitting, testing = Games(seed, 0, fit_games), Games(seed, fit_games, fit_games + test_games)
     targets = [Target(frame) for frame in frames]

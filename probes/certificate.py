@@ -10,17 +10,19 @@ present tokens k, with a = exp(A): a sum of one term a token, so the worst set o
 `probes/worst_set.py` finds the exact worst gap that way.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from models.config import WeightsName
 from models.hooked import HookedTransformer
 from probes.logit_tables import LogitTables, logit_tables
 from probes.minimal_model import float64_copy, logits_at_all_positions
 from probes.present_tokens import margin, present_mask, token_pairs
+from probes.subject import Address, set_complement_subject
 from probes.worst_set import worst_sets
 
 Verdict = Literal["certified", "fails", "undecided"]
@@ -45,6 +47,8 @@ class Certificate:
     """its illegal token of the largest logit"""
     absent: Sequence[int]
     """its legal token of the smallest logit"""
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """what tables say of the model"""
 
     @property
     def counterexample(self) -> list[list[int] | None]:
@@ -59,8 +63,11 @@ class Certificate:
         return sum(verdict == "certified" for verdict in self.verdict)
 
     def frame(self) -> pd.DataFrame:
-        """Tidy: one row a `length` with `verdict`, `worst_gap`, `worst_input`, `present`, `absent`, `counterexample`."""
-        return pd.DataFrame(
+        """Tidy: one row a `length` with `verdict`, `worst_gap`, `worst_input`, `present`, `absent`, `counterexample`.
+
+        The labels of the checkpoint are its first columns.
+        """
+        rows = pd.DataFrame(
             {
                 "length": list(self.lengths),
                 "verdict": list(self.verdict),
@@ -71,6 +78,7 @@ class Certificate:
                 "counterexample": pd.Series(self.counterexample, dtype=object),
             }
         )
+        return rows.assign(**self.labels)[[*self.labels, *rows.columns]]
 
     def to_json_dict(self) -> dict[str, list]:
         """What `workbench certify --json` writes: equally long lists `lengths`, `verdict`, `worst_gap`, `counterexample`."""
@@ -82,26 +90,30 @@ class Certificate:
         }
 
 
-def certify(model: HookedTransformer) -> Certificate:
+def certify(model: Address, *, weights: WeightsName = "raw") -> Certificate:
     """The certificate of a minimal set-complement model, computed in float64 from its weights as they are.
 
-    The worst input of every length, counterexample or not, is also run through a float64 copy of the model itself and must show
-    the worst gap. A length is undecided only where |worst gap| <= 1e-6 times the largest |logit| over inputs of one and two
-    tokens. Limits: `closed_form(v, v - 1, gap)` is certified at every length, with worst gap `gap` (v - 1) / s from s = 2 on.
-    On one core 0.1 s at v = 32 and a few seconds at v = 64; memory grows as v**2.
+    `model` is a checkpoint folder, run or bundled name (with its `weights`), or a hooked model in eval mode.
+
+    The worst input of every length, counterexample or not, is also run through a float64 copy of the model itself and must
+    show the worst gap. A length is undecided only where |worst gap| <= 1e-6 times the largest |logit|, each input's logits
+    centred (a constant on all of them says nothing), over inputs of one and two tokens, which stand for longer ones. Limits:
+    `closed_form(v, v - 1, gap)` is certified at every length, with worst gap `gap` (v - 1) / s from s = 2 on. On one core 0.1
+    s at v = 32 and a few seconds at v = 64; time grows about as v**5, memory as v**2.
 
     Raises:
         ValueError: for a model that is not minimal or is in training mode, naming what was found.
+        CheckpointError: nothing to load there.
         ArithmeticError: where the model's own logits contradict the search, which only weights beyond float64 can cause.
     """
-    tables = logit_tables(model)
-    longest = min(tables.vocab - 1, model.cfg.n_ctx)
+    studied = set_complement_subject(model, weights)
+    tables, longest = logit_tables(studied.model), studied.longest
     arrays = (tables.bias, tables.displacement, tables.attention_logits)
     gaps, triples, members = worst_sets(*(np.ascontiguousarray(array) for array in arrays), longest)
     undecided = UNDECIDED * _largest_logit(tables)
     last, present, absent = triples[1:].T.tolist()
     inputs = [_sequence(members[length], last[length - 1]) for length in range(1, longest + 1)]
-    exact, worst_gap = float64_copy(model), gaps[1:].tolist()
+    exact, worst_gap = float64_copy(studied.model), gaps[1:].tolist()
     for tokens, gap in zip(inputs, worst_gap, strict=True):
         _verify(exact, tokens, gap, undecided)
     return Certificate(
@@ -111,6 +123,7 @@ def certify(model: HookedTransformer) -> Certificate:
         worst_input=inputs,
         present=present,
         absent=absent,
+        labels=studied.labels,
     )
 
 
@@ -127,7 +140,8 @@ def _sequence(members: np.ndarray, last: int) -> list[int]:
 def _largest_logit(tables: LogitTables) -> float:
     """Over all inputs of one and two tokens: logits that the model really gives, so not inflated by the gauge of B and D."""
     inputs = (np.arange(tables.vocab)[:, None], token_pairs(tables.vocab))
-    return max(float(np.abs(tables.last_logits(tokens)).max()) for tokens in inputs)
+    logits = (tables.last_logits(tokens) for tokens in inputs)
+    return max(float(np.abs(rows - rows.mean(axis=1, keepdims=True)).max()) for rows in logits)
 
 
 def _verify(exact: HookedTransformer, tokens: list[int], gap: float, tolerance: float) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from models.hooked import HookedTransformer
+from models.config import WeightsName
 from probes.logit_tables import LogitTables, logit_tables
+from probes.subject import Address, set_complement_subject
 
 
 @dataclass(frozen=True)
@@ -63,36 +64,39 @@ def fit_structure(bias: Float64[np.ndarray, "vocab vocab"], displacement: Float6
     )
 
 
-def displacement_structure(model: HookedTransformer) -> pd.DataFrame:
+def displacement_structure(model: Address, *, weights: WeightsName = "raw") -> pd.DataFrame:
     """The fitted structure of a minimal model.
 
-    Tidy, one row a `token`: `gamma`, `b` (logits); `displacement_residual`, `bias_residual`, the root mean square of its row's
-    residuals (logits); `relative_residual`, the first over the mean gamma, 0 on an exact structure; `gamma_control`,
-    `b_control`, the same fit with every token's logit given to the next token, about -gamma / (v - 1) where the structure is
-    real; `query_fails_from`, the first length at which b + gamma / s <= 0, so that uniform attention would leave the last
-    token looking legal (missing where no length does).
+    Tidy, one row a `token`, after the labels of the checkpoint: `gamma`, `b` (logits); `displacement_residual`,
+    `bias_residual`, the root mean square of its row's residuals (logits); `relative_residual`, the greater over the mean
+    gamma, 0 on an exact structure; `gamma_control`, `b_control`, the same fit with every token's logit given to the next
+    token, about -gamma / (v - 1) where the structure is real; `query_fails_from`, the first length at which b + gamma / s <=
+    0, so that uniform attention would leave the last token looking legal (missing where no length does).
 
     Raises ValueError for a model that is not minimal or is in training mode.
     """
-    tables = logit_tables(model)
+    studied = set_complement_subject(model, weights)
+    tables = logit_tables(studied.model)
     fit = fit_structure(tables.bias, tables.displacement)
     control = _control(tables)
     others = tables.vocab - 1
     displacement_residual = np.sqrt((fit.displacement_residual**2).sum(axis=1) / others)
+    bias_residual = np.sqrt((fit.bias_residual**2).sum(axis=1) / others)
     fails_from = _query_fails_from(fit.gamma, fit.b)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "token": np.arange(tables.vocab),
             "gamma": fit.gamma,
             "b": fit.b,
             "displacement_residual": displacement_residual,
-            "bias_residual": np.sqrt((fit.bias_residual**2).sum(axis=1) / others),
-            "relative_residual": displacement_residual / np.abs(fit.gamma.mean()),
+            "bias_residual": bias_residual,
+            "relative_residual": np.maximum(displacement_residual, bias_residual) / np.abs(fit.gamma.mean()),
             "gamma_control": control.gamma,
             "b_control": control.b,
             "query_fails_from": pd.array([n if n < tables.vocab else None for n in fails_from], dtype="Int64"),
         }
     )
+    return studied.named(frame)
 
 
 def _control(tables: LogitTables) -> StructureFit:

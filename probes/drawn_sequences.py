@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from models.task import Task
 from probes.subject import Subject
 
 PROBE_STREAM = 1 << 36
@@ -48,6 +49,18 @@ def batches(start: int, stop: int, batch: int) -> list[tuple[int, int]]:
     return list(zip(edges, [*edges[1:], stop], strict=True))
 
 
+def drawn_at_once(task: Task, sequences: int, seed: int) -> Int64[Tensor, "sequence longest_plus_1"]:
+    """Sequences 0 .. sequences - 1 of the stream of `seed`, whole, for probes of small tasks. Raises as `drawn_sequences`."""
+    _require_drawable(sequences, seed)
+    return task.sequences(PROBE_STREAM + seed, 0, sequences)
+
+
+def _require_drawable(sequences: int, seed: int) -> None:
+    require_seed(seed)
+    if sequences < 2:
+        raise ValueError(f"{sequences} sequences are too few, expected at least 2; ask for more")
+
+
 def drawn_sequences(
     subject: Subject, sequences: int, seed: int, batch: int, progress: bool = False, description: str = "sequences"
 ) -> Iterator[Drawn]:
@@ -55,9 +68,7 @@ def drawn_sequences(
 
     Raises ValueError for a seed out of range and for fewer than two sequences, which show no spread.
     """
-    require_seed(seed)
-    if sequences < 2:
-        raise ValueError(f"{sequences} sequences are too few, expected at least 2; ask for more")
+    _require_drawable(sequences, seed)
     with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
         for first, end in batches(0, sequences, batch):
             tokens = subject.task.sequences(PROBE_STREAM + seed, first, end - first)[:, : subject.longest]

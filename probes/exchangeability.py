@@ -76,6 +76,11 @@ def exchangeability(
         CheckpointError: nothing to load there.
     """
     studied = subject(model, task, weights, device)
+    if studied.longest < SHORTEST:
+        raise ValueError(
+            f"inputs of this model have at most {studied.longest} tokens, and only from {SHORTEST} on can their order change; "
+            "use a model of a larger vocabulary"
+        )
     chosen = _spread(studied.longest) if lengths is None else lengths
     if not chosen or not SHORTEST <= min(chosen) <= max(chosen) <= studied.longest:
         raise ValueError(f"lengths {list(chosen)} are not within {SHORTEST} .. {studied.longest}; choose some that are")

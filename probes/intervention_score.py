@@ -24,7 +24,7 @@ from probes.clustered_means import ClusteredMeans
 from probes.harvest import BATCH, Games, Target
 from probes.intervention import METHODS, STRENGTH, Change, Method, board_edit, editing
 from probes.intervention_cases import Cases, draw_cases
-from probes.residual_stream import Model
+from probes.residual_stream import Model, require_layers
 from probes.subject import Address, OthelloSubject, othello_subject
 
 Arm = Literal["edited", "null", "random direction", "unedited board"]
@@ -72,12 +72,13 @@ def board_interventions(
         ProbeError: a nonlinear probe.
     """
     subject = othello_subject(model, weights, device)
+    chosen = middle_layers(subject.model) if layers is None else tuple(layers)
+    require_layers(subject.model, chosen)
     if probe is None:
         fitted = fit_probes(subject, Games(seed, 0, fit_games), [Target("to_move")], batch=batch, progress=progress)
         probe = fitted.probes["closed-form", Target("to_move")]
     if probe.card.frame != "to_move":
         raise ValueError(f"the probe reads the frame '{probe.card.frame}', the score needs 'to_move'; fit one in that frame")
-    chosen = middle_layers(subject.model) if layers is None else tuple(layers)
     games = Games(seed, fit_games, fit_games + cases)
     rows = []
     with tqdm(total=cases * len(methods), unit="case", desc="interventions", disable=not progress) as bar:
@@ -129,7 +130,7 @@ def _errors(
         null = _last_logits(model, tokens, length)
         with editing(model, edit, layers, length - 1):
             edited = _last_logits(model, tokens, length)
-        with editing(model, _random_direction(edit, generator), layers, length - 1):
+        with editing(model, random_direction(edit, generator), layers, length - 1):
             control = _last_logits(model, tokens, length)
         errors["edited"].append(top_errors(edited, legal))
         errors["null"].append(top_errors(null, legal))
@@ -148,7 +149,7 @@ def _last_logits(
     return logits.index_fill(1, torch.tensor([PAD]), -torch.inf)
 
 
-def _random_direction(edit: Change, generator: torch.Generator) -> Change:
+def random_direction(edit: Change, generator: torch.Generator) -> Change:
     """A change as long as the edit's would be at the same place, in a random direction."""
 
     def change(layer: int, rows: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:

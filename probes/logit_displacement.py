@@ -8,27 +8,39 @@ The displacement of a present token is the mean logit of the absent tokens minus
 measured for the last token (the query, which the bias B also moves) and the others (context) apart. All runs are in float64.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 from scipy import stats
 
+from models.config import WeightsName
 from models.hooked import HookedTransformer
 from models.set_complement import theory
-from models.set_complement.task import SetComplementTask
-from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions, require_set_complement
+from probes.drawn_sequences import drawn_at_once
+from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions
 from probes.present_tokens import absent_mean, margin, present_mask
+from probes.subject import Address, SetComplementSubject, set_complement_subject
+
+SEQUENCES = 256
 
 TOLERATED_ILLEGAL_MASS = 0.01
 """The illegal mass that the `needed` displacement would leave."""
 
 
-def displacement(model: HookedTransformer, sequences: int = 256, seed: int = 0) -> pd.DataFrame:
+def displacement(model: Address, sequences: int = SEQUENCES, seed: int = 0, *, weights: WeightsName = "raw") -> pd.DataFrame:
     """Displacement and margin at every length, over random inputs.
 
-    Tidy, one row a (`length`, `measure`): the mean `value` over sequences in logits, its 95 % interval `ci_low`, `ci_high`, the
-    share `not_positive` of measurements that are <= 0 (for margins that is `misordered`), and `law`, what lengths 1 and 2
-    predict under uniform attention. The measures:
+    Args:
+        model: a checkpoint folder, run or bundled name, or a hooked model in eval mode; any architecture.
+        sequences: how many random inputs, at least 2.
+        seed: which, in 0 .. 2**32 - 1, of a stream apart from training and evaluation.
+        weights: which weights of a checkpoint; no effect on a loaded model.
+
+    Tidy, one row a (`length`, `measure`), after the labels of the checkpoint: the mean `value` over sequences in logits, its
+    95 % interval `ci_low`, `ci_high`, the share `not_positive` of measurements that are <= 0 (for margins that is
+    `misordered`), and `law`, what lengths 1 and 2 predict under uniform attention. The measures:
 
     - `context`, `query`: displacement of the context tokens (from length 2) and of the last token. Limits: 0 for equal logits;
       gap (v - 1) / s on the context of `closed_form(v, v - 1, gap)`.
@@ -36,9 +48,12 @@ def displacement(model: HookedTransformer, sequences: int = 256, seed: int = 0) 
     - `control`: one absent token taken for a present one (to length v - 2), measured likewise; its law is 0.
     - `needed`: the displacement that leaves an illegal mass of 1 %, no measurement.
 
-    Any architecture is measured. Raises ValueError for a model in training mode or trained on another task.
+    Raises:
+        ValueError: a model in training mode or of another task; too few sequences; a seed out of range.
+        CheckpointError: nothing to load there.
     """
-    tokens, logits = _random_inputs(model, sequences, seed)
+    studied = set_complement_subject(model, weights)
+    tokens, logits = _random_inputs(studied, sequences, seed)
     vocab = logits.shape[-1]
     rows: list[dict] = []
     for length in range(1, logits.shape[1] + 1):
@@ -56,16 +71,19 @@ def displacement(model: HookedTransformer, sequences: int = 256, seed: int = 0) 
             rows.append(_row(length, "control", control[:, None]))
         needed = theory.needed_gap(TOLERATED_ILLEGAL_MASS, length, vocab)
         rows.append({"length": length, "measure": "needed", "value": float(needed)})
-    return _with_law(pd.DataFrame(rows))
+    return studied.named(_with_law(pd.DataFrame(rows)))
 
 
-def token_displacement(model: HookedTransformer, sequences: int = 256, seed: int = 0) -> pd.DataFrame:
+def token_displacement(
+    model: Address, sequences: int = SEQUENCES, seed: int = 0, *, weights: WeightsName = "raw"
+) -> pd.DataFrame:
     """Displacement of each token on its own, over the random inputs in which it is present.
 
     Tidy, one row a (`length`, `token`, `role` query or context) that occurred: mean `displacement` in logits, `count` of
-    inputs, and the share `not_positive` of them where it is <= 0. Raises ValueError as `displacement` does.
+    inputs, and the share `not_positive` of them where it is <= 0. Arguments and errors are those of `displacement`.
     """
-    tokens, logits = _random_inputs(model, sequences, seed)
+    studied = set_complement_subject(model, weights)
+    tokens, logits = _random_inputs(studied, sequences, seed)
     vocab = logits.shape[-1]
     parts = []
     for length in range(1, logits.shape[1] + 1):
@@ -87,16 +105,17 @@ def token_displacement(model: HookedTransformer, sequences: int = 256, seed: int
                     }
                 )
             )
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return studied.named(pd.concat([part for part in parts if len(part)], ignore_index=True))
 
 
 def power_law(tokens: pd.DataFrame) -> pd.DataFrame:
     """Fits displacement = a_token * length ** slope to the context rows of a `token_displacement` frame.
 
-    One slope a token, by least squares on logarithms over the lengths where its mean displacement is positive; the result is
-    their mean. One row: `slope`, its 95 % t-interval over tokens `ci_low`, `ci_high`, `law` (-1, from uniform attention), the
-    number of `tokens` fitted, and `not_positive`, the share of (token, length) pairs that a logarithm cannot show and the fit
-    leaves out: where it is not small, the slope flatters the model. The slope is NaN where fewer than two tokens can be fitted.
+    `tokens` is the frame of one model, and its labels are kept. One slope a token, by least squares on logarithms over the
+    lengths where its mean displacement is positive; the result is their mean. One row: `slope`, its 95 % t-interval over
+    tokens `ci_low`, `ci_high`, `law` (-1, from uniform attention), the number of `tokens` fitted, and `not_positive`, the
+    share of (token, length) pairs that a logarithm cannot show and the fit leaves out: where it is not small, the slope
+    flatters the model. The slope is NaN where fewer than two tokens can be fitted.
     """
     context = tokens[tokens["role"] == "context"]
     usable = context[context["displacement"] > 0]
@@ -110,13 +129,18 @@ def power_law(tokens: pd.DataFrame) -> pd.DataFrame:
         half = stats.sem(slopes) * stats.t.ppf(0.975, len(slopes) - 1)
         low, high = slope - half, slope + half
     left_out = 1 - len(usable) / len(context) if len(context) else np.nan
-    return pd.DataFrame(
-        [{"slope": slope, "ci_low": low, "ci_high": high, "law": -1.0, "tokens": len(slopes), "not_positive": left_out}]
-    )
+    fit = {"slope": slope, "ci_low": low, "ci_high": high, "law": -1.0, "tokens": len(slopes), "not_positive": left_out}
+    own = ("length", "token", "role", "displacement", "count", "not_positive")
+    return tokens.drop(columns=[name for name in own if name in tokens]).iloc[:1].reset_index(drop=True).assign(**fit)
 
 
 def added_token(
-    model: HookedTransformer, lengths: list[int] | None = None, sequences: int = 256, seed: int = 0
+    model: Address,
+    lengths: Sequence[int] | None = None,
+    sequences: int = SEQUENCES,
+    seed: int = 0,
+    *,
+    weights: WeightsName = "raw",
 ) -> pd.DataFrame:
     """What adding a token does to every logit: the input of `length` - 1 tokens against the same with one more.
 
@@ -131,22 +155,23 @@ def added_token(
     +gamma / (s (s - 1)).
 
     Args:
-        model: any set-complement model in eval mode.
+        model: as of `displacement`.
         lengths: lengths of the longer input, each from 1 to the longest input; all when not given.
-        sequences: number of random inputs a length.
-        seed: of the task's random stream.
+        sequences: number of random inputs a length, at least 2.
+        seed: which, as of `displacement`.
+        weights: which weights of a checkpoint; no effect on a loaded model.
 
     Raises:
-        ValueError: for a length out of range, a model in training mode or one trained on another task.
+        ValueError: a length out of range, and what `displacement` refuses.
+        CheckpointError: nothing to load there.
     """
-    require_set_complement(model)
-    exact, vocab = float64_copy(model), model.cfg.d_vocab
-    longest = min(vocab - 1, model.cfg.n_ctx)
-    lengths = list(range(1, longest + 1)) if lengths is None else lengths
+    studied = set_complement_subject(model, weights)
+    exact, vocab, longest = float64_copy(studied.model), studied.task.vocab, studied.longest
+    lengths = range(1, longest + 1) if lengths is None else lengths
     outside = [length for length in lengths if not 1 <= length <= longest]
     if outside:
         raise ValueError(f"length {outside[0]} is outside 1 to {longest}, what the model takes; choose lengths in that range")
-    tokens = SetComplementTask(vocab).sequences(seed, 0, sequences).numpy()
+    tokens = drawn_at_once(studied.task, sequences, seed).numpy()
     rows = []
     for length in lengths:
         change, role = _change(exact, tokens[:, :length], vocab)
@@ -155,7 +180,7 @@ def added_token(
                 row = _row(length, name, change[role == name].reshape(sequences, -1))
                 spread = float(change[role == name].std())
                 rows.append({"length": length, "logit": name, "change": row["value"], "spread": spread} | _interval(row))
-    return pd.DataFrame(rows)
+    return studied.named(pd.DataFrame(rows))
 
 
 def _change(model: HookedTransformer, tokens: IntTokens, vocab: int) -> tuple[np.ndarray, np.ndarray]:
@@ -175,15 +200,10 @@ def _change(model: HookedTransformer, tokens: IntTokens, vocab: int) -> tuple[np
     return change, role
 
 
-def _random_inputs(model: HookedTransformer, sequences: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _random_inputs(studied: SetComplementSubject, sequences: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Random permutations [sequences, vocab], and the logits at every length the model takes [sequences, length, vocab]."""
-    require_set_complement(model)
-    if sequences < 2:
-        raise ValueError(f"{sequences} sequences give no interval, expected at least 2; ask for more sequences")
-    vocab = model.cfg.d_vocab
-    tokens = SetComplementTask(vocab).sequences(seed, 0, sequences).numpy()
-    longest = min(vocab - 1, model.cfg.n_ctx)
-    return tokens, logits_at_all_positions(float64_copy(model), tokens[:, :longest])
+    tokens = drawn_at_once(studied.task, sequences, seed).numpy()
+    return tokens, logits_at_all_positions(float64_copy(studied.model), tokens[:, : studied.longest])
 
 
 def _row(length: int, measure: str, values: Float64[np.ndarray, "sequence each"]) -> dict:

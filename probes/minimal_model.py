@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float64, Int64
 
 from models.hooked import HookedTransformer
+from models.importers import BOARD_OF_VOCAB
+from probes.residual_stream import require_eval
 
 IntTokens = Int64[np.ndarray, "batch position"]
 
@@ -18,15 +20,20 @@ IntTokens = Int64[np.ndarray, "batch position"]
 def require_set_complement(model: HookedTransformer) -> None:
     """Raises ValueError for a model in training mode, and for one whose card says it was trained on another task.
 
-    Any architecture passes; a model without a card is taken at its word.
+    Any architecture passes; a model without a card is taken at its word, but for one of the vocabulary of an Othello board with
+    learned positions, which the set complement has no use for.
     """
-    if model.training:
-        raise ValueError("the model is in training mode, and analysis needs eval mode; call model.eval() first")
+    require_eval(model)
     card = getattr(model, "card", None)
     if card is not None and card.task.name != "set-complement":
         raise ValueError(
             f"the checkpoint was trained on {card.task.name}, and this probe reads set-complement models; choose a "
             "set-complement checkpoint"
+        )
+    if card is None and model.cfg.d_vocab in BOARD_OF_VOCAB and bool(model.W_pos.detach().any()):
+        raise ValueError(
+            f"the model has no card, {model.cfg.d_vocab} tokens and learned positions, so it looks like an OthelloGPT, and "
+            "this probe reads set-complement models; choose one of those"
         )
 
 

@@ -45,7 +45,7 @@ def width_of(model: Model) -> int:
 
 def require_eval(model: Model) -> None:
     """Raises ValueError for a model in training mode, whose dropout would be in every measurement."""
-    if model.training:
+    if any(module.training for module in model.modules()):
         raise ValueError("the model is in training mode, and analysis needs eval mode; call model.eval() first")
 
 
@@ -83,12 +83,18 @@ def visiting(model: Model, visit: Visit, layers: Collection[int] | None = None) 
     chosen = layers_of(model) if layers is None else layers
     require_layers(model, chosen)
     with ExitStack() as stack:
+        stack.callback(model.register_forward_pre_hook(_require_what_comes_in).remove)
         if isinstance(model, Transformer):
             for layer in chosen:
                 stack.callback(_hook_plain(model, layer, visit).remove)
         else:
             stack.enter_context(model.hooks(fwd_hooks=[_hooked_point(layer, visit) for layer in chosen]))
         yield
+
+
+def _require_what_comes_in(model: Model, arguments: tuple) -> None:
+    if arguments and isinstance(arguments[0], Tensor) and arguments[0].ndim == 2:
+        require_input(model, arguments[0])
 
 
 def _hook_plain(model: Transformer, layer: int, visit: Visit) -> torch.utils.hooks.RemovableHandle:

@@ -18,9 +18,11 @@ from models.config import ModelConfig, WeightsName
 from models.hooked import HookedTransformer, hook, load
 from models.importers import BOARD_OF_VOCAB
 from models.othello.task import OthelloTask
+from models.set_complement.task import SetComplementTask
 from models.task import Task
 from models.tasks import make_task
 from models.transformer import Transformer
+from probes.minimal_model import require_set_complement
 from probes.residual_stream import Model, context_of, require_eval, vocab_of
 
 Address = HookedTransformer | str | os.PathLike[str]
@@ -94,6 +96,14 @@ class OthelloSubject(Subject):
     task: OthelloTask
 
 
+@dataclass(frozen=True)
+class SetComplementSubject(Subject):
+    """A hooked model of the set complement."""
+
+    model: HookedTransformer
+    task: SetComplementTask
+
+
 AnySubject = TypeVar("AnySubject", bound=Subject)
 
 
@@ -156,6 +166,19 @@ def othello_subject(model: Address, weights: WeightsName = "raw", device: torch.
             f"the checkpoint was trained on {found.task.name}, and board probes read Othello models; choose one of those"
         )
     return OthelloSubject(found.model, found.task, found.card, found.weights)
+
+
+def set_complement_subject(model: Address, weights: WeightsName = "raw") -> SetComplementSubject:
+    """As `subject`, hooked, for set-complement models alone; one without a card is taken at its word.
+
+    Raises:
+        ValueError: a model in training mode or of another task.
+        CheckpointError: nothing to load there.
+    """
+    hooked = model if isinstance(model, HookedTransformer) else load(model, weights)
+    require_set_complement(hooked)
+    found = subject(hooked, SetComplementTask(vocab_of(hooked)))
+    return SetComplementSubject(hooked, SetComplementTask(vocab_of(hooked)), found.card, found.weights)
 
 
 def _plain(path: str | os.PathLike[str], weights: WeightsName, device: torch.device | str) -> tuple[Transformer, Card]:

@@ -11,10 +11,11 @@ import pandas as pd
 from einops import einsum
 from jaxtyping import Float64
 
-from models.hooked import HookedTransformer
-from models.set_complement.task import SetComplementTask
+from models.config import WeightsName
+from probes.drawn_sequences import drawn_at_once
 from probes.logit_tables import logit_tables
 from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions
+from probes.subject import Address, set_complement_subject
 
 
 def reconstruct(
@@ -36,24 +37,26 @@ def reconstruct(
     return einsum(own + others, pairs, "batch context, batch context logit -> batch logit") - (length - 2) * own * one[query]
 
 
-def two_token_identity(model: HookedTransformer, sequences: int = 64, seed: int = 0) -> pd.DataFrame:
+def two_token_identity(model: Address, sequences: int = 64, seed: int = 0, *, weights: WeightsName = "raw") -> pd.DataFrame:
     """How far the reconstruction from lengths 1 and 2 is from what the model computes at every length, in float64.
 
-    Tidy, one row a `length`: `residual`, the largest |reconstructed - model| over random inputs and logits, relative to the
-    largest |logit| there; and as the control `uniform_residual`, the same with uniform attention in place of the model's, which
-    is as small only where its attention is uniform. Range [0, inf); rounding (about 1e-15) where the identity holds.
+    Tidy, one row a `length`, after the labels of the checkpoint: `residual`, the largest |reconstructed - model| over random
+    inputs and logits, relative to the largest |logit| there; and as the control `uniform_residual`, the same with uniform
+    attention in place of the model's, which is as small only where its attention is uniform. Range [0, inf); rounding (about
+    1e-15) where the identity holds.
 
-    Raises ValueError for a model that is not minimal or is in training mode, or whose context is a single token.
+    Raises ValueError for a model that is not minimal or is in training mode, or whose context is a single token, for fewer than
+    two sequences and for a seed outside 0 .. 2**32 - 1.
     """
-    tables = logit_tables(model)
-    longest = min(tables.vocab - 1, model.cfg.n_ctx)
+    studied = set_complement_subject(model, weights)
+    tables, longest = logit_tables(studied.model), studied.longest
     if longest < 2:
         raise ValueError("the model's context is 1 token, and the identity needs inputs of 2; use a model with a longer one")
-    exact, token = float64_copy(model), np.arange(tables.vocab)
+    exact, token = float64_copy(studied.model), np.arange(tables.vocab)
     one = logits_at_all_positions(exact, token[:, None])[:, -1]
     pairs = np.stack(np.meshgrid(token, token, indexing="ij"), axis=-1)  # (x, x) is computed and never used
     two = logits_at_all_positions(exact, pairs.reshape(-1, 2))[:, -1].reshape(tables.vocab, tables.vocab, -1)
-    tokens = SetComplementTask(tables.vocab).sequences(seed, 0, sequences).numpy()[:, :longest]
+    tokens = drawn_at_once(studied.task, sequences, seed).numpy()[:, :longest]
     logits = logits_at_all_positions(exact, tokens)
     attention, uniform = tables.attention_logits, np.zeros_like(tables.attention_logits)
     rows = []
@@ -68,4 +71,4 @@ def two_token_identity(model: HookedTransformer, sequences: int = 64, seed: int 
                 "uniform_residual": float(np.abs(control - expected).max() / largest),
             }
         )
-    return pd.DataFrame(rows)
+    return studied.named(pd.DataFrame(rows))

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from models.config import DropoutRates, ModelConfig
 from models.hooked import HookedTransformer
+from models.transformer import Transformer
 
 # a busy machine is no failure; in CI the same cases every time
 settings.register_profile("house", deadline=None, derandomize=os.environ.get("CI") == "true")
@@ -75,17 +76,23 @@ def model_config(request) -> ModelConfig:
 
 @pytest.fixture(autouse=True)
 def no_hooks_left(monkeypatch):
-    """Every HookedTransformer made in a test carries no hook at its end but those the test itself removed or declared."""
-    made: list[HookedTransformer] = []
-    build = HookedTransformer.__init__
+    """Every model made in a test, hooked or plain, carries no hook at its end but those the test itself removed or declared."""
+    made: list[HookedTransformer | Transformer] = []
 
-    def remember(self, *args, **kwargs):
-        build(self, *args, **kwargs)
-        made.append(self)
+    def remembering(build):
+        def remember(self, *args, **kwargs):
+            build(self, *args, **kwargs)
+            made.append(self)
 
-    monkeypatch.setattr(HookedTransformer, "__init__", remember)
+        return remember
+
+    for form in (HookedTransformer, Transformer):
+        monkeypatch.setattr(form, "__init__", remembering(form.__init__))
     yield
-    left = [name for model in made for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
+    hooked = [model for model in made if isinstance(model, HookedTransformer)]
+    left = [name for model in hooked for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
+    plain = [module for model in made if isinstance(model, Transformer) for module in model.modules()]
+    left += [type(module).__name__ for module in plain if module._forward_hooks or module._forward_pre_hooks]
     assert not left, f"hooks left on {left}"
 
 

@@ -39,10 +39,16 @@ def test_hooks_of_others_stay_and_ours_go_even_after_an_error(model_config):
     seen = []
     model.add_hook("blocks.0.attn.hook_pattern", lambda pattern, hook: seen.append(hook.name))
     logits_and_entropy(model, tokens_for(model_config))
-    with pytest.raises(IndexError):
+
+    def fail(stream, hook):
+        raise RuntimeError("in a hook")
+
+    with model.hooks(fwd_hooks=[("blocks.0.hook_resid_post", fail)]), pytest.raises(RuntimeError, match="in a hook"):
+        logits_and_entropy(model, tokens_for(model_config))
+    with pytest.raises(ValueError, match="the model knows 0"):
         logits_and_entropy(model, torch.full((1, 2), model_config.vocab))
     model(tokens_for(model_config))
-    assert len(seen) == 2
+    assert len(seen) == 3
     assert sum(len(point.fwd_hooks) for point in model.hook_dict.values()) == 1
     model.reset_hooks()
 

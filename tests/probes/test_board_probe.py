@@ -39,9 +39,11 @@ def test_a_probe_comes_back_as_it_was_saved(tmp_path, kind):
         assert torch.equal(getattr(loaded.read, field.name), getattr(probe.read, field.name))
     stream = torch.randn(3, 5)
     assert torch.equal(loaded.scores(1, stream), probe.scores(1, stream))
-    with pytest.raises(FileExistsError):
-        save_probe(tmp_path / "probe", probe)
+    assert save_probe(tmp_path / "probe", probe) == card  # again, in its place
     assert sorted(path.name for path in tmp_path.iterdir()) == ["probe"]
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(FileExistsError):
+        save_probe(tmp_path / "mine", probe)
 
 
 def test_scores_are_what_the_formulas_say():
