@@ -7,11 +7,22 @@ import pandas as pd
 
 from models.checkpoint import CheckpointError, bundled_names, bundled_tables, find_checkpoint, read_card
 from workbench.comparison import compare, find_checkpoints
+from workbench.figures.export import possible_formats
 from workbench.headline import headline_lengths
 from workbench.report import Written, write_results
 from workbench.table import read_table
 
 FORMATS: tuple[str, ...] = ("html", "pdf")
+
+
+class Measured(NamedTuple):
+    """What the bundled checkpoints gave."""
+
+    frame: pd.DataFrame
+    """rows of `compare`, of the last step of every run at every length"""
+    training: pd.DataFrame | None
+    """the same of every step of the runs that have several, at the headline lengths"""
+    settings: dict[str, object]
 
 
 class Sequences(NamedTuple):
@@ -28,8 +39,27 @@ OTHELLO = Sequences(400, 40)
 def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written:
     """Compares dropout and raw, ema and bema weights over length on every bundled run: table, figures, report.
 
-    The last step of each run is measured at every length, and where a run has several steps all of them at the headline
-    lengths, on fewer sequences. Raises CheckpointError where nothing is bundled.
+    Raises CheckpointError where nothing is bundled.
+    """
+    formats = possible_formats(FORMATS)
+    measured = measure_bundled(progress)
+    return write_results(
+        measured.frame,
+        find_checkpoints(bundled_names()),
+        out,
+        "Dropout and averaged weights over length: the bundled checkpoints",
+        f"workbench demo --out {out}",
+        measured.settings,
+        training=measured.training,
+        formats=formats,
+    )
+
+
+def measure_bundled(progress: bool = True) -> Measured:
+    """The comparison of the demo: the last step of each bundled run at every length.
+
+    Where a run has several steps, all of them are measured at the headline lengths, on fewer sequences. Raises CheckpointError
+    where nothing is bundled.
     """
     names = bundled_names()
     if not names:
@@ -49,16 +79,7 @@ def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written
         if several[task]
     ]
     training += [read_table(table) for table in bundled_tables()]
-    return write_results(
-        frame,
-        find_checkpoints(names),
-        out,
-        "Dropout and averaged weights over length: the bundled checkpoints",
-        f"workbench demo --out {out}",
-        _settings(counts, several),
-        training=pd.concat(training, ignore_index=True) if training else None,
-        formats=FORMATS,
-    )
+    return Measured(frame, pd.concat(training, ignore_index=True) if training else None, _settings(counts, several))
 
 
 def _settings(counts: dict[str, Sequences], several: dict[str, list[str]]) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 OUT/comparison.csv, comparison.parquet    the tidy table
 OUT/training.csv, training.parquet        the same for every step, where asked for
-OUT/figures/NAME.{html,pdf,svg,png}       with one plotly.min.js for the HTML files
+OUT/figures/NAME.{html,pdf,svg,png}       with one plotly.min.js for the HTML files, and the data in NAME.csv
 OUT/report.html                           one page that holds it all
 """
 
@@ -18,8 +18,9 @@ from models.config import WEIGHTS, WeightsName
 from models.durable import write_file
 from workbench.comparison import Checkpoint, Steps, card_table, compare, find_checkpoints
 from workbench.evaluation import SEQUENCES
-from workbench.figures.export import FORMATS, check_formats, save_figures
+from workbench.figures.export import FORMATS, possible_formats, save_figures
 from workbench.figures.gallery import comparison_figures, training_figures
+from workbench.figures.print_layout import Width
 from workbench.report_page import report_page
 from workbench.table import read_table, write_table
 
@@ -56,7 +57,7 @@ def write_comparison(
 
     Raises as `compare` and `save_figures`.
     """
-    check_formats(formats)
+    formats = possible_formats(formats)
     frame = compare(paths, lengths, sequences, seed, weights, steps=steps, progress=progress)
     words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
     words += ["--lengths", ",".join(map(str, lengths))] if lengths is not None else []
@@ -90,7 +91,10 @@ def write_results(
     return Written(tables, tuple(files), folder / "report.html")
 
 
-def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS) -> Written:
-    """Draws the standard figures of a table that `compare` wrote. Raises ValueError for another file or an unknown format."""
-    files = save_figures(comparison_figures(read_table(table)), out, formats)
+def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS, width: Width | None = None) -> Written:
+    """Draws the standard figures of a table that `compare` wrote, laid out for print where a width is given.
+
+    Raises ValueError for another file or an unknown format.
+    """
+    files = save_figures(comparison_figures(read_table(table)), out, formats, width)
     return Written((), tuple(files), None)

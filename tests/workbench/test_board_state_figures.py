@@ -34,11 +34,11 @@ def frame():
 
 def test_every_probe_frame_and_control_has_its_curve(frame):
     figure = board_by_layer(frame)
-    curves = {trace.name: trace for trace in figure.data}
+    curves = {trace.name: trace for trace in figure.data if trace.name}
     assert set(curves) == {"to_move, closed-form", "colour, closed-form", "wrong layer", "guess by length"}
     assert list(curves["colour, closed-form"].y) == pytest.approx([0.5, 0.6, 0.7])
     assert list(curves["guess by length"].x) == [0, 1, 2] and len(set(curves["guess by length"].y)) == 1
-    assert list(curves["wrong layer"].error_y.arrayminus) == pytest.approx([0.02] * 3)
+    assert list(curves["wrong layer"].customdata[:, 0] - curves["wrong layer"].customdata[:, 1]) == pytest.approx([0.02] * 3)
 
 
 def test_the_heatmap_holds_every_layer_and_length_and_the_guess(frame):

@@ -67,7 +67,7 @@ def test_related_diagnostics_draw_their_frames(model):
     assert shown == ["length 2", "length 6"]
     order = exchangeability(model, TASK, sequences=10)
     figure = related_diagnostics.exchangeability(order)
-    assert [trace.name for trace in figure.data] == ["reordered", "another sequence"] * 2
+    assert [trace.name for trace in figure.data if trace.name] == ["reordered", "another sequence"] * 2
     start = pd.DataFrame(
         {"scale": [1.0, 2.0], "layer": 0, "length": 6, "value": [0.9, 0.5], "ci_low": [0.8, 0.4], "ci_high": [1.0, 0.6]}
     )

@@ -1,8 +1,4 @@
-"""Figures of a made-up frame: what is drawn, that everything can be told apart, and how files are written."""
-
-import logging
-import re
-import time
+"""Figures of a made-up frame: what is drawn, that everything can be told apart."""
 
 import numpy as np
 import pandas as pd
@@ -11,52 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.figures import export
 from workbench.figures.curves import DIFFERENCES, curves, organisms
 from workbench.figures.differences import difference_curves
-from workbench.figures.export import find_browser, save_figures
 from workbench.figures.gallery import comparison_figures, last_steps, training_figures
 from workbench.figures.length_curves import length_curve, length_page
 from workbench.figures.scales import linear_scale, log_scale, signed_log_scale
 from workbench.figures.theme import apply_theme, dropout_styles, length_axis, shade, transparent
 from workbench.figures.timeline import timeline
-from workbench.metrics import METRICS
-from workbench.table import typed, with_seed_spread
 
-LABELS = {"task": "set-complement", "vocab": 9, "shape": "1 layer, positions none", "train_length": 3, "averaging": None}
-
-
-def made_up(dropouts=("none", "attention 0.1", "residual 0.1"), seeds=(0, 1, 2), steps=(100,), **labels) -> pd.DataFrame:
-    """A frame such as `compare` returns, with numbers that mean nothing."""
-    generator = np.random.default_rng(0)
-    rows = [
-        {
-            **LABELS,
-            "checkpoint": f"{dropout}-{seed}",
-            "dropout": dropout,
-            "seed": seed,
-            "step": step,
-            "weights": weights,
-            "length": length,
-            "metric": metric,
-            "sequences": 500,
-            "reference": None if (dropout, weights) == ("none", "raw") else "reference",
-            **labels,
-        }
-        for dropout in dropouts
-        for seed in seeds
-        for step in steps
-        for weights in ("raw", "ema", "bema")
-        for length in range(1, 9)
-        for metric in METRICS
-    ]
-    frame = pd.DataFrame(rows)
-    frame["value"] = np.where(generator.random(len(frame)) < 0.2, 0, 10 ** generator.uniform(-9, -0.5, len(frame)))
-    frame["ci_low"], frame["ci_high"] = frame["value"] * 0.8, frame["value"] * 1.2 + 0.001
-    has = frame["reference"].notna()
-    frame["difference"] = np.where(has, generator.normal(size=len(frame)), np.nan)
-    frame["difference_low"], frame["difference_high"] = frame["difference"] - 0.1, frame["difference"] + 0.1
-    return with_seed_spread(typed(frame))
+from .made_up_tables import made_up
 
 
 def entries(fig: go.Figure) -> list[go.Scatter]:
@@ -115,7 +74,9 @@ def test_curves_are_means_over_seeds_and_sampling_is_not_spread():
     assert (points["seeds"] == 3).all()
     bands = [trace for trace in length_curve(frame, "illegal_mass").data if trace.fill == "toself"]
     assert len(bands) == 9
-    assert not any(trace.fill for trace in length_curve(made_up(seeds=(0,)), "illegal_mass").data)
+    alone = length_curve(made_up(seeds=(0,)), "illegal_mass").data  # one seed: the interval over sequences is the band
+    assert len([trace for trace in alone if trace.fill == "toself"]) == 9
+    assert not any(np.any(trace.error_y.array) for trace in alone if trace.error_y.array is not None)
 
 
 def test_legend_names_what_differs_and_only_that():
@@ -227,59 +188,3 @@ def test_theme_returns_the_figure():
     assert apply_theme(fig, "title", 300, 200) is fig
     assert length_axis(fig, 4) is fig
     assert (fig.layout.title.text, fig.layout.width, fig.layout.xaxis.title.text) == ("title", 300, "length (tokens seen)")
-
-
-def test_html_needs_no_network_and_shares_one_plotly(tmp_path):
-    figures = {"a": length_curve(made_up(), "margin"), "b": go.Figure()}
-    written = save_figures(figures, tmp_path, ["html"])
-    assert [path.name for path in written] == ["a.html", "b.html"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html", "plotly.min.js"]
-    text = (tmp_path / "a.html").read_text()
-    assert 'src="plotly.min.js"' in text and not re.search(r"src=.https?:", text)
-    save_figures(figures, tmp_path / "again", ["html"])
-    assert (tmp_path / "again" / "a.html").read_bytes() == (tmp_path / "a.html").read_bytes()
-
-
-def test_static_formats(tmp_path):
-    if find_browser() is None:
-        pytest.skip("no Chrome or Chromium found")
-    written = save_figures({"a": length_page(made_up())}, tmp_path, ["png", "pdf", "svg"])
-    assert sorted(path.suffix for path in written) == [".pdf", ".png", ".svg"]
-    starts = {".pdf": b"%PDF", ".png": b"\x89PNG", ".svg": b"<svg"}
-    assert all(path.read_bytes().startswith(starts[path.suffix]) for path in written)
-
-
-def test_without_a_browser_the_rest_is_made_and_one_line_says_so(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "absent"))
-    with caplog.at_level(logging.WARNING):
-        written = save_figures({"a": go.Figure()}, tmp_path, ["html", "pdf"])
-    assert [path.name for path in written] == ["a.html"]
-    assert len(caplog.records) == 1
-    assert "no Chrome or Chromium found at BROWSER_PATH" in caplog.text and "make system" in caplog.text
-
-
-def test_a_hung_browser_is_killed(tmp_path, monkeypatch, caplog):
-    browser = tmp_path / "browser"
-    browser.write_text("#!/bin/sh\nexec sleep 300\n")
-    browser.chmod(0o755)
-    monkeypatch.setenv("BROWSER_PATH", str(browser))
-    monkeypatch.setattr(export, "START_SECONDS", 1)
-    monkeypatch.setattr(export, "FIGURE_SECONDS", 0)
-    began = time.monotonic()
-    written = save_figures({"a": go.Figure()}, tmp_path / "out", ["html", "png"])
-    assert time.monotonic() - began < 30
-    assert [path.name for path in written] == ["a.html"]
-    assert "1 of 1 static figures were not written" in caplog.text
-
-
-def test_a_figure_that_fails_does_not_take_the_others_along(tmp_path, caplog):
-    if find_browser() is None:
-        pytest.skip("no Chrome or Chromium found")
-    broken = go.Figure(layout={"width": 10**7, "height": 10**7})
-    written = save_figures({"broken": broken, "fine": go.Figure()}, tmp_path, ["png"])
-    assert tmp_path / "fine.png" in written
-
-
-def test_unknown_format(tmp_path):
-    with pytest.raises(ValueError, match="unknown format 'gif'; choose from html, pdf, svg, png"):
-        save_figures({}, tmp_path, ["gif"])

@@ -10,15 +10,10 @@ OTHELLO = "othello-mini-none"
 CASES = {
     "displacement": (
         [SMALL],
-        {"displacement", "token-displacement", "power-law", "balance", "logit-tables", "structure", "two-token-identity"},
-        {
-            "displacement-by-length",
-            "table-bias",
-            "table-displacement",
-            "table-attention-logits",
-            "structure",
-            "two-token-identity",
-        },
+        {"displacement", "token-displacement", "added-token", "power-law", "balance"}
+        | {"logit-tables", "structure", "two-token-identity"},
+        {"displacement-by-length", "added-token", "balance", "structure", "two-token-identity"}
+        | {"table-bias", "table-displacement", "table-attention-logits"},
         "with uniform attention up to",
     ),
     "dispersion": (
@@ -28,7 +23,7 @@ CASES = {
         "uniform attention",
     ),
     "board-state": (
-        [OTHELLO, "--fit-games", "20", "--test-games", "10"],
+        [OTHELLO, "--fit-games", "20", "--test-games", "10", "--probes", "closed-form,logistic", "--frames", "to_move"],
         {"board-state"},
         {"board-by-layer", "board-by-layer-and-length", "board-by-square"},
         "guess",
@@ -62,8 +57,11 @@ def test_a_probe_writes_its_tables_and_figures_and_prints_its_control(probe, tmp
     assert run(["probe", probe, *words, "--out", str(tmp_path / "out"), "--format", "html"]) == 0
     written = {path.stem for path in (tmp_path / "out").glob("*.parquet")}
     assert written == tables
-    assert {path.stem for path in (tmp_path / "out").glob("*.html")} == figures
-    assert all(len(pd.read_parquet(path)) for path in (tmp_path / "out").glob("*.parquet"))
+    assert {path.stem for path in (tmp_path / "out" / "figures").glob("*.html")} == figures
+    for table in (tmp_path / "out").glob("*.parquet"):
+        frame, same = pd.read_parquet(table), pd.read_csv(table.with_suffix(".csv"))
+        assert len(frame) and list(frame.columns) == list(same.columns) and len(frame) == len(same)
+        assert "logit-tables" in table.stem or set(frame["checkpoint"]) == {words[0]}
     assert control in capsys.readouterr().out
 
 
@@ -74,6 +72,7 @@ def test_a_probe_writes_its_tables_and_figures_and_prints_its_control(probe, tmp
         (["board-state", SMALL], "set-complement"),
         (["interventions", OTHELLO, "--layers", "99", "--cases", "4", "--fit-games", "20"], "layer 99 does not exist"),
         (["exchangeability", SMALL, "--lengths", "2"], "length"),
+        (["interventions", OTHELLO, "--probe", "nowhere"], "nowhere"),
     ],
 )
 def test_a_model_or_place_that_does_not_fit_is_refused_in_one_sentence(words, message, tmp_path, capsys):
@@ -81,3 +80,28 @@ def test_a_model_or_place_that_does_not_fit_is_refused_in_one_sentence(words, me
     error = capsys.readouterr().err.splitlines()[-1]
     assert message in error
     assert error.startswith("workbench: ")
+
+
+def test_an_unknown_probe_is_bad_usage(capsys):
+    assert run(["probe", "board-state", OTHELLO, "--probes", "quadratic"]) == 2
+    assert "expected any of closed-form,logistic,nonlinear" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_saved_probe_is_taken_for_interventions_and_a_second_run_replaces_what_the_first_wrote(tmp_path, capsys):
+    few = ["--fit-games", "20", "--test-games", "10", "--frames", "to_move", "--format", "html", "--out", str(tmp_path)]
+    for _ in range(2):
+        assert run(["probe", "board-state", OTHELLO, *few]) == 0
+    saved = str(tmp_path / "probes" / "closed-form-to_move")
+    few = ["--cases", "4", "--layers", "2", "--fit-games", "20", "--format", "html"]
+    assert run(["probe", "interventions", OTHELLO, "--probe", saved, *few, "--out", str(tmp_path / "saved")]) == 0
+    assert run(["probe", "interventions", OTHELLO, *few, "--out", str(tmp_path / "fitted")]) == 0
+    by_saved, by_fitted = (pd.read_parquet(tmp_path / name / "interventions.parquet") for name in ("saved", "fitted"))
+    pd.testing.assert_frame_equal(by_saved, by_fitted)
+    assert run(["probe", "interventions", OTHELLO, "--weights", "ema", "--probe", saved, *few]) == 1
+    assert "was fitted on weights of sha256" in capsys.readouterr().err
+
+
+def test_certify_writes_its_table_and_figure(tmp_path):
+    assert run(["certify", SMALL, "--out", str(tmp_path)]) == 0
+    assert len(pd.read_parquet(tmp_path / "certificate.parquet")) == 15
+    assert (tmp_path / "figures" / "worst-gap-by-length.html").is_file()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from models.config import WEIGHTS
-from workbench.commands.options import EvaluationSeed, Formats, Lengths, Sequences, parse_lengths
+from workbench.commands.options import EvaluationSeed, Formats, Lengths, Sequences, parse_lengths, parse_words
 
 
 def compare(
@@ -21,9 +21,7 @@ def compare(
 ) -> None:
     """Compare checkpoints at every length: a tidy table, figures and a report."""
     wanted = parse_lengths(lengths)
-    chosen = [name for name in WEIGHTS if name in weights.split(",")]
-    if len(chosen) != len(weights.split(",")):
-        raise typer.BadParameter(f"--weights: expected any of {','.join(WEIGHTS)}, each once (got {weights})")
+    chosen = parse_words(weights, WEIGHTS, "--weights")
     from workbench.headline import summary
     from workbench.report import write_comparison
     from workbench.table import read_table

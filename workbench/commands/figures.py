@@ -1,19 +1,30 @@
-"""`workbench figures`: figures from a table, for a paper."""
+"""`workbench figures`: figures for a paper, from a table or all of them from the bundled checkpoints."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from workbench.commands.options import Formats
+from workbench.commands.options import Formats, PrintWidth
 
 
 def figures(
-    table: Annotated[Path, typer.Argument(help="A table written by workbench compare (.csv or .parquet).")],
-    out: Annotated[Path, typer.Option(help="Folder for the figures.")],
+    table: Annotated[Path | None, typer.Argument(help="A table written by workbench compare (.csv or .parquet).")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Instead of a table: every figure of the bundled checkpoints, with a manifest.")
+    ] = False,
     formats: Formats = "pdf,svg,png",
+    width: PrintWidth = "page",
 ) -> None:
-    """Draw the figures of a comparison table."""
-    from workbench.report import write_figures
+    """Draw figures for print, each with its data beside it: those of a comparison table, or with --paper all there are."""
+    if (table is None) != paper:
+        raise typer.BadParameter("expected a TABLE or --paper, one of the two: give comparison.csv, or --paper alone")
+    if table is None:
+        from workbench.paper_figures import write_paper_figures
 
-    typer.echo(write_figures(table, out, formats.split(",")))
+        typer.echo(f"wrote {write_paper_figures(out, formats.split(','), width, progress=True)}")
+    else:
+        from workbench.report import write_figures
+
+        typer.echo(write_figures(table, out, formats.split(","), width))

@@ -1,27 +1,55 @@
 """Options that several commands take, and how their values are read."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 import typer
+
+Word = TypeVar("Word", bound=str)
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder, a run (its last step) or a bundled name.")]
 Sequences = Annotated[int, typer.Option(min=2, help="How many fresh sequences to measure on.")]
 EvaluationSeed = Annotated[int, typer.Option(min=0, help="Which fresh sequences: a stream apart from all of training.")]
-Lengths = Annotated[str | None, typer.Option(help="Input lengths, such as 1:59 or 4,8,16; all when not given.")]
-Formats = Annotated[str, typer.Option("--format", help="Any of html,pdf,svg,png.")]
+Lengths = Annotated[str | None, typer.Option(help="Input lengths, such as 1:59, 5:59:5 or 4,8,16; all when not given.")]
+
+
+def _possible_formats(text: str) -> str:
+    """Asked before any work: without a browser, HTML and one line that says what to do."""
+    from workbench.figures.export import possible_formats
+
+    try:
+        return ",".join(possible_formats(text.split(",")))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Formats = Annotated[str, typer.Option("--format", callback=_possible_formats, help="Any of html,pdf,svg,png.")]
+PrintWidth = Annotated[
+    Literal["column", "page"], typer.Option("--width", help="In print: a column, 3.3 in, or a page, 6.8 in.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result to this JSON file.")]
 
 
 def parse_lengths(text: str | None) -> list[int] | None:
-    """`1:59` (both ends included), `4,8,16` or a mix, as whole numbers; None stays None. Raises typer.BadParameter."""
+    """`1:59` (both ends included), `5:59:5` (in steps), `4,8,16` or a mix; None stays None. Raises typer.BadParameter."""
     if text is None:
         return None
     lengths: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition(":")
         try:
-            lengths += range(int(first), int(last or first) + 1)
+            numbers = [int(word) for word in part.split(":")]
+            first, last, step = numbers if len(numbers) > 2 else (numbers[0], numbers[-1], 1)
+            lengths += range(first, last + 1, step)
         except ValueError as error:
             raise typer.BadParameter(f"--lengths: expected whole numbers such as 1:59 or 4,8,16 (got {text})") from error
     return lengths
+
+
+def parse_words(text: str, known: Sequence[Word], flag: str) -> list[Word]:
+    """Words with commas between them, each of `known`, given once; in the order of `known`. Raises typer.BadParameter."""
+    given = text.split(",")
+    chosen = [word for word in known if word in given]
+    if len(chosen) != len(given):
+        raise typer.BadParameter(f"{flag}: expected any of {','.join(known)}, each once (got {text})")
+    return chosen

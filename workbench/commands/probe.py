@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.config import WeightsName
-from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths
+from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths, parse_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure wha
 
 Weights = Annotated[WeightsName, typer.Option(help="Which weights.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the tables and figures; the probe's name when not given.")]
+Device = Annotated[str, typer.Option(help="Where the model and the fits are put: cpu, cuda.")]
+BALANCE = ["length", "role", "displacement", "spread", "margin", "absent_spread", "misordered"]
+POWER_LAW = ["slope", "ci_low", "ci_high", "law", "tokens", "not_positive"]
 FitGames = Annotated[int, typer.Option(min=2, help="Games to fit the probes on.")]
 
 
@@ -25,25 +28,34 @@ def displacement(
     checkpoint: Checkpoint,
     out: Out = None,
     weights: Weights = "raw",
+    sequences: Sequences = 256,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
 ) -> None:
     """Logit displacement of a set-complement model: the 2/s law, balance, and structure and identity where they are exact."""
     from models.hooked import load
-    from probes import logit_displacement
     from probes.balance import balance
     from probes.displacement_structure import displacement_structure
+    from probes.logit_displacement import added_token, power_law, token_displacement
+    from probes.logit_displacement import displacement as probe_displacement
     from probes.logit_tables import logit_tables
     from probes.minimal_model import is_minimal
     from probes.two_token_identity import two_token_identity
     from workbench.figures import displacement as draw
+    from workbench.figures.added_token import added_token as draw_added_token
+    from workbench.figures.balance import balance as draw_balance
 
     model = load(checkpoint, weights)
-    by_length = logit_displacement.displacement(model, seed=seed)
-    tokens = logit_displacement.token_displacement(model, seed=seed)
-    fit = logit_displacement.power_law(tokens)
-    tables = {"displacement": by_length, "token-displacement": tokens, "power-law": fit, "balance": balance(model)}
-    figures = {"displacement-by-length": draw.displacement_by_length(by_length, fit)}
+    by_length = probe_displacement(model, sequences, seed)
+    tokens = token_displacement(model, sequences, seed)
+    fit = power_law(tokens)
+    tables = {"displacement": by_length, "token-displacement": tokens, "power-law": fit}
+    tables |= {"added-token": added_token(model, None, sequences, seed), "balance": balance(model)}
+    figures = {
+        "displacement-by-length": draw.displacement_by_length(by_length, fit),
+        "added-token": draw_added_token(tables["added-token"]),
+        "balance": draw_balance(tables["balance"]),
+    }
     if is_minimal(model):
         weight_tables = logit_tables(model).frame()
         tables |= {"logit-tables": weight_tables, "structure": displacement_structure(model)}
@@ -53,13 +65,14 @@ def displacement(
         figures["structure"] = draw.displacement_structure(tables["structure"])
         figures["two-token-identity"] = draw.two_token_residual(tables["two-token-identity"])
     wide = by_length.pivot(index="length", columns="measure", values="value")
-    typer.echo(f"displacement and margin in logits, beside the 2/s law\n{_text(wide, index=True)}")
-    typer.echo(f"\npower law of the displacement against length\n{_text(fit)}")
-    typer.echo(f"\nbalance at lengths 1 and 2, over all inputs\n{_text(tables['balance'])}")
+    wide["misordered"] = by_length[by_length["measure"] == "margin"].set_index("length")["not_positive"]
+    typer.echo(f"displacement and margin in logits, means, and the share of inputs misordered\n{_text(wide, index=True)}")
+    typer.echo(f"\npower law of the displacement against length\n{_text(fit[POWER_LAW])}")
+    typer.echo(f"\nbalance at lengths 1 and 2, over all inputs\n{_text(tables['balance'][BALANCE])}")
     if is_minimal(model):
         identity, fitted = tables["two-token-identity"], tables["structure"]
         typer.echo(
-            f"\nstructure: gamma {_range(fitted['gamma'])}, b {_range(fitted['b'])} logits, residual up to "
+            f"\nstructure: gamma {_range(fitted['gamma'])}, b {_range(fitted['b'])} logits, residual of D and B up to "
             f"{fitted['relative_residual'].max():.3g} of gamma\ntwo-token identity: residual up to "
             f"{identity['residual'].max():.2g}; with uniform attention up to {identity['uniform_residual'].max():.2g}"
         )
@@ -78,6 +91,7 @@ def dispersion(
     seed: EvaluationSeed = 0,
 ) -> None:
     """How widely attention spreads, by layer, head and length, beside its controls, and what goes with it."""
+    from models.checkpoint import find_checkpoint, read_card
     from models.hooked import load
     from probes.dispersion_by_head import dispersion as probe_dispersion
     from probes.logit_displacement import displacement as probe_displacement
@@ -87,7 +101,9 @@ def dispersion(
     model = load(checkpoint, weights)
     frame = probe_dispersion(model, sequences=sequences, seed=seed, progress=True)
     evaluation = evaluate(model, sequences=sequences, seed=seed, progress=True)
-    pushed = probe_displacement(model, seed=seed) if model.card.task.name == "set-complement" else None
+    pushed = (
+        probe_displacement(model, seed=seed) if read_card(find_checkpoint(checkpoint)).task.name == "set-complement" else None
+    )
     figures = {
         "dispersion-by-length": draw.dispersion_by_length(frame),
         "dispersion-by-head": draw.dispersion_by_head(frame, int(frame["length"].max())),
@@ -107,16 +123,29 @@ def board_state(
     weights: Weights = "raw",
     fit_games: FitGames = 2000,
     test_games: Annotated[int, typer.Option(min=2, help="Other games to measure them on.")] = 500,
+    probes: Annotated[str, typer.Option(help="Any of closed-form,logistic,nonlinear.")] = "closed-form",
+    frames: Annotated[str, typer.Option(help="Any of to_move,parity,colour.")] = "to_move,parity,colour",
+    device: Device = "cpu",
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
 ) -> None:
     """How well linear probes read the board of an OthelloGPT, layer by layer, beside their controls."""
+    from probes.board_state import FRAMES, KINDS
     from probes.board_state import board_state as probe_board
     from workbench.figures import board_state as draw
 
     out = out or Path("board-state")
     frame = probe_board(
-        checkpoint, fit_games=fit_games, test_games=test_games, seed=seed, weights=weights, save=out / "probes", progress=True
+        checkpoint,
+        parse_words(probes, KINDS, "--probes"),
+        parse_words(frames, FRAMES, "--frames"),
+        fit_games=fit_games,
+        test_games=test_games,
+        seed=seed,
+        weights=weights,
+        device=device,
+        save=out / "probes",
+        progress=True,
     )
     figures = {
         "board-by-layer": draw.board_by_layer(frame),
@@ -138,16 +167,27 @@ def interventions(
     ] = None,
     cases: Annotated[int, typer.Option(min=2, help="Games to edit one square in, for each kind of edit.")] = 600,
     fit_games: FitGames = 2000,
+    probe: Annotated[Path | None, typer.Option(help="A probe saved by board-state; one is fitted when not given.")] = None,
+    device: Device = "cpu",
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
 ) -> None:
     """Does an OthelloGPT play on the edited board when one square is flipped, erased or added along a probe's directions?"""
+    from probes.board_probe import load_probe
     from probes.intervention_score import board_interventions
+    from probes.subject import othello_subject
     from workbench.figures.board_state import interventions as draw
 
-    chosen = parse_lengths(layers)
     frame = board_interventions(
-        checkpoint, layers=chosen, cases=cases, fit_games=fit_games, seed=seed, weights=weights, progress=True
+        checkpoint,
+        load_probe(probe, othello_subject(checkpoint, weights).sha256, device) if probe else None,
+        layers=parse_lengths(layers),
+        cases=cases,
+        fit_games=fit_games,
+        seed=seed,
+        weights=weights,
+        device=device,
+        progress=True,
     )
     typer.echo(
         "false positives + false negatives a case\n" + _text(frame[["method", "arm", "value", "ci_low", "ci_high", "cases"]])
@@ -247,5 +287,5 @@ def _write(tables: Mapping[str, "pd.DataFrame"], figures: Mapping[str, "go.Figur
 
     for name, frame in tables.items():
         write_table(frame, out, name)
-    save_figures(figures, out, formats.split(","))
+    save_figures(figures, out / "figures", formats.split(","))
     typer.echo(f"wrote {out}")

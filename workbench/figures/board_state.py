@@ -5,7 +5,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.theme import MARKERS, MUTED, PALETTE, SEQUENTIAL, apply_theme
+from workbench.figures.bands import INTERVAL, interval_band, numbers
+from workbench.figures.theme import MARKERS, MUTED, PALETTE, SEQUENTIAL, apply_theme, mark_training_length, training_length
 
 ARMS = {"edited": PALETTE[0], "null": PALETTE[1], "random direction": PALETTE[4], "unedited board": MUTED}
 LAYER_TITLE = "layer (0: embedding, l: after block l)"
@@ -13,7 +14,7 @@ METRIC_TITLES = {"accuracy": "squares read right", "board_accuracy": "boards rea
 
 
 def board_by_layer(frame: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
-    """Accuracy against layer: every probe and frame with its interval over games, and the controls, dashed and grey.
+    """Accuracy against layer: every probe and frame with its interval over games as a band, and the controls, dotted and grey.
 
     Args:
         frame: of `probes.board_state.board_state`, of one checkpoint.
@@ -21,43 +22,39 @@ def board_by_layer(frame: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     """
     rows = frame[(frame["metric"] == metric) & frame["length"].isna() & frame["square"].isna()]
     figure = go.Figure()
-    colours = dict(zip(rows["frame"].unique(), PALETTE, strict=False))
+    looks = dict(zip(rows["frame"].unique(), zip(PALETTE, MARKERS, strict=True), strict=False))
     probes = rows[rows["control"] == "none"]
     dashes = dict(zip(probes["probe"].unique(), ("solid", "dash", "dot"), strict=False))
     for probe, target in probes[["probe", "frame"]].drop_duplicates().itertuples(index=False):
         curve = probes[(probes["probe"] == probe) & (probes["frame"] == target)]
-        line = dict(color=colours[target], dash=dashes[probe])
-        figure.add_trace(_curve(curve, f"{target}, {probe}", line, MARKERS[0], size=6))
+        colour, marker = looks[target]
+        _add_curve(figure, curve, f"{target}, {probe}", colour, dashes[probe], marker)
     controls = rows[rows["control"] != "none"]
-    for marker, control in zip(MARKERS[1:], controls["control"].unique(), strict=False):
+    for marker, control in zip(MARKERS, controls["control"].unique(), strict=False):
         curve = controls[controls["control"] == control]
         layers = sorted(probes["layer"].unique())
         if curve["layer"].isna().all():  # a guess does not look at the model: one value at every layer
             curve = curve.loc[curve.index.repeat(len(layers))].assign(layer=layers)
-        figure.add_trace(_curve(curve, control, dict(color=MUTED, dash="1px,3px"), marker, size=5))
+        _add_curve(figure, curve, control, MUTED, "1px,3px", f"{marker}-open")
     figure.update_xaxes(title_text=LAYER_TITLE, dtick=1)
     figure.update_yaxes(title_text=METRIC_TITLES[metric], tickformat=".0%")
     return apply_theme(figure, title="What probes read of the board", width=760, height=460)
 
 
-def _curve(rows: pd.DataFrame, name: str, line: dict, marker: str, size: int) -> go.Scatter:
-    return go.Scatter(
-        x=rows["layer"].astype(float),
+def _add_curve(figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, dash: str, marker: str) -> None:
+    rows = rows.assign(layer=rows["layer"].astype(float))
+    figure.add_trace(interval_band(rows, "layer", colour))
+    curve = go.Scatter(
+        x=rows["layer"],
         y=rows["value"],
-        error_y=dict(
-            type="data",
-            array=rows["ci_high"] - rows["value"],
-            arrayminus=rows["value"] - rows["ci_low"],
-            symmetric=False,
-            thickness=1,
-            width=2,
-        ),
         name=name,
         mode="lines+markers",
-        line=line,
-        marker=dict(symbol=marker, size=size),
+        line=dict(color=colour, dash=dash),
+        marker=dict(symbol=marker, size=7),
         hovertemplate="layer %{x}: %{y:.2%}<extra>" + name + "</extra>",
+        **numbers(rows, INTERVAL),
     )
+    figure.add_trace(curve)
 
 
 def board_by_layer_and_length(
@@ -80,6 +77,9 @@ def board_by_layer_and_length(
     figure.add_trace(go.Heatmap(z=[guess.to_numpy()], x=guess.index, y=["guess"], **cells), row=2, col=1)
     figure.update_yaxes(title_text=LAYER_TITLE, dtick=1, row=1, col=1)
     figure.update_xaxes(title_text="length (moves made)", row=2, col=1)
+    trained = training_length(frame)
+    if trained is not None:
+        mark_training_length(figure, trained, layer="above", row=1, col=1)
     figure.update_layout(
         coloraxis=dict(colorscale=SEQUENTIAL, cmax=1, colorbar=dict(title=METRIC_TITLES[metric], tickformat=".0%"))
     )

@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.figures.theme import GRID, INK, MUTED, PALETTE, apply_theme, length_axis
+from workbench.figures.theme import GRID, INK, MUTED, PALETTE, apply_theme, length_axis, length_range, training_length
 
 VERDICTS = {"certified": (PALETTE[2], "circle"), "fails": (PALETTE[1], "x"), "undecided": (MUTED, "diamond-open")}
 
@@ -11,7 +11,7 @@ VERDICTS = {"certified": (PALETTE[2], "circle"), "fails": (PALETTE[1], "x"), "un
 def worst_gap_by_length(frame: pd.DataFrame) -> go.Figure:
     """Exact worst gap of every length, marked by its verdict; the hover text holds the worst input.
 
-    `frame` is `Certificate.frame()`.
+    `frame` is `Certificate.frame()`; where it has a column train_length, that length is marked.
     """
     figure = go.Figure(
         go.Scatter(
@@ -33,5 +33,7 @@ def worst_gap_by_length(frame: pd.DataFrame) -> go.Figure:
                 )
             )
     figure.add_hline(y=0, line={"color": INK, "width": 1})
-    figure.update_layout(title="worst gap over all inputs of a length", yaxis_title="worst gap (logits)")
-    return apply_theme(length_axis(figure, None))
+    figure.update_layout(yaxis_title="worst gap (logits)")
+    figure.update_xaxes(range=length_range(frame))
+    length_axis(figure, training_length(frame))
+    return apply_theme(figure, "Worst gap over all inputs of a length", width=760, height=440)

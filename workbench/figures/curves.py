@@ -1,7 +1,8 @@
 """From a tidy frame to curves: which rows make one curve, what it is called, how it looks, and how it is drawn.
 
-A curve is the mean over training seeds of checkpoints that are equal in everything else. Its band runs from the least to the
-greatest seed; its bars are the 95 % interval over sequences of one checkpoint (averaged over seeds).
+A curve is the mean over training seeds of checkpoints that are equal in everything else. Where any has several seeds, its band
+runs from the least to the greatest seed, and its bars are the 95 % interval over sequences of one checkpoint (averaged over
+seeds). Where all are one seed, that interval is the band.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from models.config import WEIGHTS, WeightsName
+from workbench.figures.bands import band, numbers
 from workbench.figures.scales import Scale
 from workbench.figures.theme import MARKERS, MUTED, PALETTE, DropoutStyle, Style, curve_style, dropout_styles, transparent
 
@@ -22,6 +24,8 @@ BARS = 6
 Points = tuple[str, str, str]
 VALUES: Points = ("value", "ci_low", "ci_high")
 DIFFERENCES: Points = ("difference", "difference_low", "difference_high")
+NUMBERS = {"value": "y", "low": "low", "high": "high", "seeds": "seeds", "seed_low": "seed_low", "seed_high": "seed_high"}
+BAND_OPACITY = 0.1
 
 
 @dataclass(frozen=True)
@@ -128,15 +132,15 @@ def add_curves(
     bar on every curve.
     """
     place = {"row": row, "col": col}
+    spread = any((curve.points["seeds"] > 1).any() for curve in drawn)
     if rate:
         fig.add_trace(_limit_of_zero(drawn, scale), **place)
     for curve in drawn:
-        if (curve.points["seeds"] > 1).any():
-            fig.add_trace(_band(curve, scale), **place)
+        fig.add_trace(_spread(curve, scale) if spread else _sampling(curve, scale, rate), **place)
     for curve in drawn:
         fig.add_trace(_line(curve, scale), **place)
     for number, curve in enumerate(drawn):
-        fig.add_trace(_bars(curve, scale, number / len(drawn), rate), **place)
+        fig.add_trace(_markers(curve, scale, number / len(drawn), rate, bars=spread), **place)
         if legend:
             fig.add_trace(_legend_entry(curve), **place)
 
@@ -154,18 +158,16 @@ def _limit_of_zero(drawn: Sequence[Curve], scale: Scale) -> go.Scatter:
     )
 
 
-def _band(curve: Curve, scale: Scale) -> go.Scatter:
-    points = curve.points
-    return go.Scatter(
-        x=[*points["x"], *points["x"][::-1]],
-        y=[*scale.place(points["seed_low"]), *scale.place(points["seed_high"])[::-1]],
-        fill="toself",
-        fillcolor=transparent(curve.style.colour, 0.1),
-        line_width=0,
-        hoverinfo="skip",
-        legendgroup=curve.name,
-        showlegend=False,
-    )
+def _spread(curve: Curve, scale: Scale) -> go.Scatter:
+    low, high = (scale.place(curve.points[column]) for column in ("seed_low", "seed_high"))
+    return band(curve.points["x"], low, high, curve.style.colour, BAND_OPACITY, legendgroup=curve.name)
+
+
+def _sampling(curve: Curve, scale: Scale, rate: bool) -> go.Scatter:
+    """For a rate, points at 0 are left out of the band: one grey line has their limit."""
+    points = curve.points[curve.points["value"] > 0] if rate else curve.points
+    low, high = (scale.place(points[column]) for column in ("low", "high"))
+    return band(points["x"], low, high, curve.style.colour, BAND_OPACITY, legendgroup=curve.name)
 
 
 def _line(curve: Curve, scale: Scale) -> go.Scatter:
@@ -185,15 +187,17 @@ def _line(curve: Curve, scale: Scale) -> go.Scatter:
         line=dict(color=curve.style.colour, dash=curve.style.dash, width=2),
         text=text,
         hovertemplate="%{text}<extra></extra>",
+        name=curve.name,
         legendgroup=curve.name,
         showlegend=False,
+        **numbers(points, NUMBERS),
     )
 
 
-def _bars(curve: Curve, scale: Scale, phase: float, rate: bool) -> go.Scatter:
+def _markers(curve: Curve, scale: Scale, phase: float, rate: bool, bars: bool) -> go.Scatter:
     stride = max(1, round(len(curve.points) / BARS))
     points = curve.points.iloc[int(phase * stride) :: stride]
-    barred = (points["value"] > 0) | (not rate)
+    barred = bars & ((points["value"] > 0) | (not rate))
     y, low, high = (scale.place(points[column]) for column in ("value", "low", "high"))
     return go.Scatter(
         x=points["x"],

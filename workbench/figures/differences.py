@@ -5,9 +5,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.figures.curves import DIFFERENCES, add_curves, curves, one_organism
-from workbench.figures.length_curves import finish, length_range, reading, rows_of
+from workbench.figures.length_curves import finish, reading, rows_of
 from workbench.figures.scales import linear_scale, signed_log_scale
-from workbench.figures.theme import INK, length_axis
+from workbench.figures.theme import INK, length_axis, length_range
 from workbench.headline import CONTRASTS
 from workbench.metrics import METRICS
 

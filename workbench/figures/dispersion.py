@@ -5,7 +5,19 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.theme import INK, MUTED, PALETTE, SEQUENTIAL, apply_theme, length_axis, transparent
+from workbench.figures.bands import INTERVAL, interval_band, numbers
+from workbench.figures.scales import linear_scale, log_scale
+from workbench.figures.theme import (
+    INK,
+    MUTED,
+    SEQUENTIAL,
+    apply_theme,
+    length_axis,
+    mark_training_length,
+    numbered_style,
+    training_length,
+    transparent,
+)
 
 METRIC_TITLES = {
     "dispersion": "attention dispersion (nats)",
@@ -13,6 +25,8 @@ METRIC_TITLES = {
     "effective_tokens": "effective tokens attended to",
     "top_weight": "greatest attention weight",
 }
+MARKED = 9
+"""About how many points of a curve carry a marker."""
 CONTROL_DASHES = {"random weights": "7px,3px", "uniform attention": "1px,3px", "one-hot attention": "12px,3px,1px,3px"}
 
 
@@ -30,39 +44,38 @@ def dispersion_by_length(frame: pd.DataFrame, metric: str = "normalised_dispersi
     own = rows[rows["control"] == "none"]
     several_heads = own["head"].nunique() > 1
     for layer in sorted(own["layer"].unique()):
-        colour, name = PALETTE[layer % len(PALETTE)], f"layer {layer}"
-        heads = own[own["layer"] == layer].pivot(index="length", columns="head", values="value")
-        if several_heads:
-            for head in heads:
-                hover = f"length %{{x}}: %{{y:.3g}}<extra>layer {layer}, head {head}</extra>"
-                line = dict(color=transparent(colour, 0.35), width=1)
-                figure.add_trace(_line(heads.index, heads[head], name, line, hover, showlegend=False))
-        else:
-            figure.add_trace(_band(own[own["layer"] == layer], colour))
+        style, name, here = numbered_style(int(layer)), f"layer {layer}", own[own["layer"] == layer].sort_values("length")
+        marker = dict(symbol=style.marker, size=6, maxdisplayed=MARKED)
+        look = dict(line=dict(color=style.colour, dash=style.dash, width=2.5), marker=marker, mode="lines+markers")
         hover = "length %{x}: %{y:.3g}<extra>" + name + (", mean of heads" if several_heads else "") + "</extra>"
-        figure.add_trace(_line(heads.index, heads.mean(axis=1), name, dict(color=colour, width=2.5), hover))
+        if several_heads:
+            for head, part in here.groupby("head"):
+                one = f"length %{{x}}: %{{y:.3g}}<extra>layer {layer}, head {head}</extra>"
+                thin = dict(mode="lines", line=dict(color=transparent(style.colour, 0.35), width=1), showlegend=False)
+                figure.add_trace(_line(part, name, one, **thin, **numbers(part, INTERVAL | {"head": "head"})))
+            mean = here.groupby("length")["value"].mean().reset_index()
+            figure.add_trace(_line(mean, name, hover, **look))
+        else:
+            figure.add_trace(_quantiles(here, style.colour))
+            kept = numbers(here, INTERVAL | {"q05": "q05", "q95": "q95"})
+            figure.add_trace(_line(here, name, hover, **look, **kept))
     for control, dash in CONTROL_DASHES.items():
-        mean = rows[rows["control"] == control].groupby("length")["value"].mean()
+        mean = rows[rows["control"] == control].groupby("length")["value"].mean().reset_index()
         if not mean.empty:
             hover = "length %{x}: %{y:.3g}<extra>" + control + "</extra>"
-            figure.add_trace(_line(mean.index, mean, control, dict(color=MUTED, dash=dash, width=1.5), hover))
+            figure.add_trace(_line(mean, control, hover, mode="lines", line=dict(color=MUTED, dash=dash, width=1.5)))
     figure.update_yaxes(title_text=METRIC_TITLES[metric])
-    length_axis(figure, _train_length(frame))
+    length_axis(figure, training_length(frame))
     return apply_theme(figure, title=f"{METRIC_TITLES[metric].capitalize()} by length", width=820, height=460)
 
 
-def _line(x: pd.Index, y: pd.Series, name: str, line: dict, hover: str, showlegend: bool = True) -> go.Scatter:
-    return go.Scatter(
-        x=list(x), y=y, name=name, mode="lines", line=line, legendgroup=name, showlegend=showlegend, hovertemplate=hover
-    )
+def _line(rows: pd.DataFrame, name: str, hover: str, **look: object) -> go.Scatter:
+    return go.Scatter(x=rows["length"], y=rows["value"], name=name, legendgroup=name, hovertemplate=hover, **look)
 
 
-def _band(rows: pd.DataFrame, colour: str) -> go.Scatter:
+def _quantiles(rows: pd.DataFrame, colour: str) -> go.Scatter:
     """The spread over sequences, from the 5 % to the 95 % quantile, for a layer of one head."""
-    rows = rows.sort_values("length")
-    x, y = [*rows["length"], *rows["length"][::-1]], [*rows["q95"], *rows["q05"][::-1]]
-    fill = dict(fill="toself", fillcolor=transparent(colour, 0.15), line=dict(width=0), mode="lines")
-    return go.Scatter(x=x, y=y, name="5 % to 95 % of sequences", hoverinfo="skip", **fill)
+    return interval_band(rows, "length", colour, "q05", "q95").update(name="5 % to 95 % of sequences", showlegend=True)
 
 
 def dispersion_by_head(frame: pd.DataFrame, length: int, metric: str = "normalised_dispersion") -> go.Figure:
@@ -115,16 +128,17 @@ def dispersion_and_errors(
         push, push_title = _by_length(displacement[displacement["measure"] == "context"]), "displacement (logits)"
     illegal = _by_length(evaluation[evaluation["metric"] == "illegal_mass"])
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.14, subplot_titles=("what pushes apart", "what goes wrong"))
+    doublings = 2 ** np.arange(int(np.log2(tokens.max())) + 1)
+    figure.update_xaxes(type="log", title_text="effective tokens (mean of heads)", tickvals=doublings)
+    trained = training_length(dispersion)
     for column, (values, title) in enumerate(((push, push_title), (illegal, "illegal mass")), start=1):
         figure.add_trace(_points(values.join(tokens, how="inner"), title), row=1, col=column)
-        figure.update_yaxes(title_text=title, row=1, col=column)
-    doublings = 2 ** np.arange(int(np.log2(tokens.max())) + 1)
-    tokens_title = "effective tokens attended to (mean of heads)"
-    figure.update_xaxes(type="log", title_text=tokens_title, tickvals=doublings)
-    if displacement is not None and (push["value"] > 0).all():
-        figure.update_yaxes(type="log", dtick="D2", row=1, col=1)
-    if (illegal["value"] > 0).all():
-        figure.update_yaxes(type="log", dtick=1, row=1, col=2)
+        logarithmic = (values["value"] > 0).all() and title != "margin (logits)"
+        scale = log_scale(values["value"], title) if logarithmic else linear_scale(title)
+        figure.update_yaxes(scale.layout, row=1, col=column)
+        if trained is not None and trained in tokens.index:
+            mark_training_length(figure, trained, at=float(tokens[trained]), row=1, col=column)
+    figure.update_annotations(selector={"yref": "paper"}, yshift=18)
     figure.update_layout(coloraxis=dict(colorscale=SEQUENTIAL, colorbar=dict(title="length")), showlegend=False)
     title = f"Dispersion, {push_title.split(' ')[0]} and illegal mass"
     return apply_theme(figure, title=title, width=980, height=460)
@@ -146,8 +160,3 @@ def _points(rows: pd.DataFrame, title: str) -> go.Scatter:
         customdata=rows.index.to_numpy(),
         hovertemplate="length %{customdata}: %{x:.3g} tokens, %{y:.3g}<extra>" + title + "</extra>",
     )
-
-
-def _train_length(frame: pd.DataFrame) -> int | None:
-    known = frame["train_length"].dropna().unique()
-    return int(np.max(known)) if len(known) == 1 else None

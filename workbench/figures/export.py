@@ -1,14 +1,11 @@
-"""Saves figures: HTML always, and PDF, SVG and PNG where a Chrome or Chromium is found.
+"""Saves figures as HTML, PDF, SVG and PNG, each with its data beside it as CSV.
 
-HTML files share one plotly.min.js beside them, so that they open without a network. Static formats go through kaleido with one
-browser for all figures; a browser that hangs is killed, and what it could not draw is reported, not waited for.
+HTML files share one plotly.min.js beside them, so that they open without a network. Static formats are drawn by one browser
+(`browser.py`). The same figures give the same files, byte for byte, with the same browser and fonts.
 """
 
-import asyncio
 import logging
 import os
-import signal
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,56 +13,72 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from models.durable import write_file
+from workbench.figures.browser import HOW_TO_GET_A_BROWSER, draw, find_browser
+from workbench.figures.cells import RASTER_DPI, with_cells
+from workbench.figures.drawn_data import drawn_data
+from workbench.figures.print_layout import WIDTHS, Width, for_print
+from workbench.figures.print_text import CSS_DPI
 
 logger = logging.getLogger(__name__)
 
 FORMATS: tuple[str, ...] = ("html", "pdf", "svg", "png")
-PNG_SCALE = 2
-START_SECONDS, FIGURE_SECONDS, GRACE_SECONDS = 60, 15, 15
-HOW_TO_GET_A_BROWSER = (
-    "install Chromium (`make system`, or your system's package), or set BROWSER_PATH to a Chrome, or run `kaleido_get_chrome`"
-)
+SCREEN_SCALE = 2
+"""Dots of a PNG to a px of a figure that is laid out for the screen; in print it has `RASTER_DPI`."""
 
 
 def save_figures(
-    figures: Mapping[str, go.Figure], folder: str | os.PathLike[str], formats: Sequence[str] = FORMATS
+    figures: Mapping[str, go.Figure],
+    folder: str | os.PathLike[str],
+    formats: Sequence[str] = FORMATS,
+    width: Width | None = None,
 ) -> list[Path]:
-    """Writes every figure as `folder/name.format` and returns the paths written.
+    """Writes every figure as `folder/name.format`, its data as `folder/name.csv`, and returns the paths of the figures.
 
-    Without a browser, or where it fails, the static formats are left out and one warning says why and what to do.
-    Raises ValueError for an unknown format.
+    Args:
+        figures: by the name of their files.
+        folder: made where it does not exist; files in it are replaced.
+        formats: any of `FORMATS`.
+        width: lays static formats out for print (`for_print`); None leaves them as on the screen, as HTML always is.
+
+    Where there is no browser, HTML takes the place of static formats (`possible_formats`); where it fails, they are left out,
+    and one warning says why and what to do. Raises ValueError for an unknown format or width.
     """
-    check_formats(formats)
+    if width is not None and width not in WIDTHS:
+        raise ValueError(f"unknown width '{width}'; choose from {', '.join(WIDTHS)}")
+    formats = possible_formats(formats)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    static = [name for name in FORMATS if name in formats and name != "html"]
-    browser = find_browser() if static else None
+    for name, figure in figures.items():
+        write_file(folder / f"{name}.csv", drawn_data(figure).to_csv(index=False, lineterminator="\n").encode())
     written = _save_html(figures, folder) if "html" in formats else []
-    if static and browser is None:
-        where = f" at BROWSER_PATH={os.environ['BROWSER_PATH']}" if os.environ.get("BROWSER_PATH") else ""
-        logger.warning(
-            "no Chrome or Chromium found%s, so no %s was written: %s", where, ", ".join(static), HOW_TO_GET_A_BROWSER
-        )
+    static = [name for name in formats if name != "html"]
+    browser = find_browser() if static else None
     if browser is not None and figures:
-        written += _save_static(figures, folder, static, browser)
+        printed = {name: _static(figure, width) for name, figure in figures.items()}
+        files = draw(printed, static, browser, RASTER_DPI if width else CSS_DPI * SCREEN_SCALE)
+        for (name, format), data in files.items():
+            written.append(folder / f"{name}.{format}")
+            write_file(written[-1], data)
     return written
 
 
-def check_formats(formats: Sequence[str]) -> None:
-    """Raises ValueError for a format that figures cannot be saved in."""
+def possible_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """Those of the formats that can be written here, in the order of `FORMATS`: without a Chrome or Chromium, HTML alone.
+
+    Ask before long work: where a browser is missing, one warning says so and what to do. Raises ValueError for an unknown
+    format.
+    """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ValueError(f"unknown format '{unknown[0]}'; choose from {', '.join(FORMATS)}")
-
-
-def find_browser() -> str | None:
-    """The Chrome or Chromium that static export uses: BROWSER_PATH if set, else kaleido's own search; None if there is none."""
-    chosen = os.environ.get("BROWSER_PATH")
-    if chosen:
-        return chosen if os.access(chosen, os.X_OK) and Path(chosen).is_file() else None
-    from choreographer.browsers.chromium import Chromium
-
-    return Chromium.find_browser(skip_local=False)
+    static = [name for name in FORMATS if name in formats and name != "html"]
+    if not static or find_browser() is not None:
+        return tuple(name for name in FORMATS if name in formats)
+    where = f" at BROWSER_PATH={os.environ['BROWSER_PATH']}" if os.environ.get("BROWSER_PATH") else ""
+    logger.warning(
+        "no Chrome or Chromium found%s, so HTML will be written and no %s: %s", where, ", ".join(static), HOW_TO_GET_A_BROWSER
+    )
+    return ("html",)
 
 
 def figure_html(figure: go.Figure, name: str, plotly_js: Literal["directory"] | bool) -> str:
@@ -80,6 +93,14 @@ def figure_html(figure: go.Figure, name: str, plotly_js: Literal["directory"] | 
     )
 
 
+def _static(figure: go.Figure, width: Width | None) -> go.Figure:
+    """A copy for static formats; its traces are numbered, since plotly would name those in an SVG by random words."""
+    drawn = with_cells(for_print(figure, width) if width else go.Figure(figure))
+    for number, trace in enumerate(drawn.data):
+        trace.uid = str(number)
+    return drawn
+
+
 def _save_html(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
     from plotly.offline import get_plotlyjs
 
@@ -90,70 +111,3 @@ def _save_html(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
         paths.append(folder / f"{name}.html")
         write_file(paths[-1], figure_html(figure, name, "directory").encode())
     return paths
-
-
-def _save_static(figures: Mapping[str, go.Figure], folder: Path, formats: Sequence[str], browser: str) -> list[Path]:
-    jobs = {folder / f"{name}.{format}": (figure, format) for name, figure in figures.items() for format in formats}
-    drawn: dict[Path, bytes] = {}
-    trouble: list[Exception] = []
-    seconds = START_SECONDS + FIGURE_SECONDS * len(jobs)
-    # an event loop of its own, since Jupyter's is already running; a daemon, so that a hung browser cannot hold up the exit
-    thread = threading.Thread(target=_work, args=(jobs, browser, seconds, drawn, trouble), daemon=True)
-    thread.start()
-    thread.join(seconds + GRACE_SECONDS)
-    finished = dict(drawn)
-    for path, data in finished.items():
-        write_file(path, data)
-    if len(finished) < len(jobs):
-        reason = f"{type(trouble[0]).__name__}: {trouble[0].args[0]}" if trouble else f"no answer in {seconds:g} s"
-        logger.warning(
-            "the browser %s failed (%s), so %d of %d static figures were not written: %s",
-            *(browser, reason, len(jobs) - len(finished), len(jobs), HOW_TO_GET_A_BROWSER),
-        )
-    return list(finished)
-
-
-def _work(
-    jobs: Mapping[Path, tuple[go.Figure, str]],
-    browser: str,
-    seconds: float,
-    drawn: dict[Path, bytes],
-    trouble: list[Exception],
-) -> None:
-    try:
-        asyncio.run(_draw(jobs, browser, seconds, drawn, trouble))
-    except Exception as error:
-        trouble.append(error)
-
-
-async def _draw(
-    jobs: Mapping[Path, tuple[go.Figure, str]],
-    browser: str,
-    seconds: float,
-    drawn: dict[Path, bytes],
-    trouble: list[Exception],
-) -> None:
-    """Fills `drawn` figure by figure with one browser, which is killed when its time is up, whatever it hangs in."""
-    import kaleido
-
-    chrome = kaleido.Kaleido(path=browser, mathjax=False, timeout=START_SECONDS)
-    watchdog = threading.Timer(seconds, _kill, [chrome])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        async with chrome:
-            for path, (figure, format) in jobs.items():
-                try:
-                    drawn[path] = await chrome.calc_fig(
-                        figure, opts={"format": format, "scale": PNG_SCALE if format == "png" else 1}
-                    )
-                except kaleido.errors.KaleidoError as error:  # this figure's own; the next may do
-                    trouble.append(error)
-    finally:
-        watchdog.cancel()
-
-
-def _kill(chrome: object) -> None:
-    process = getattr(chrome, "subprocess", None)
-    if process is not None and process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)  # choreographer starts it as the leader of its own session

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from workbench.figures.curves import add_curves, curves, one_organism
 from workbench.figures.scales import scale_for
-from workbench.figures.theme import MUTED, apply_theme, length_axis
+from workbench.figures.theme import MUTED, apply_theme, length_axis, length_range
 from workbench.metrics import METRICS
 
 PAGE = ("illegal_mass", "illegal_top1", "total_variation", "normalised_dispersion")
@@ -69,13 +69,6 @@ def _panels(frame: pd.DataFrame, metrics: Sequence[str], columns: int) -> go.Fig
     return finish(fig, title, note, rows, columns, entries)
 
 
-def length_range(frame: pd.DataFrame) -> tuple[float, float]:
-    """The range of a length axis, the same in all panels of a figure."""
-    least, greatest = frame["length"].min(), frame["length"].max()
-    margin = 0.5 + 0.02 * (greatest - least)
-    return least - margin, greatest + margin
-
-
 def finish(
     fig: go.Figure, title: str, note: str, rows: int, columns: int, entries: int, panel_titles: bool = False
 ) -> go.Figure:
@@ -99,10 +92,10 @@ def finish(
 def reading(frame: pd.DataFrame, rates: bool) -> str:
     """The line under a figure: what line, band, bars and the dotted line stand for in this frame."""
     seeds = frame["seed"].nunique()
-    words = (
-        ["line: mean over seeds", f"band: least to greatest of up to {seeds} seeds"] if seeds > 1 else ["line: one checkpoint"]
-    )
-    words.append(f"bars: 95 % interval over {frame['sequences'].max():,} sequences{' (of one seed)' if seeds > 1 else ''}")
+    interval = f"95 % interval over {frame['sequences'].max():,} sequences"
+    words = ["line: one checkpoint", f"band: {interval}"]
+    if seeds > 1:
+        words = ["line: mean over seeds", f"band: least to greatest of up to {seeds} seeds", f"bars: {interval} (of one seed)"]
     if rates:
         words.append("dotted: its upper end where none counted")
     return " · ".join(words)

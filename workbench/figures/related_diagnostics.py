@@ -5,9 +5,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.theme import MARKERS, PALETTE, apply_theme, length_axis, transparent
+from workbench.figures.bands import INTERVAL, interval_band, numbers
+from workbench.figures.scales import log_scale
+from workbench.figures.theme import Style, apply_theme, length_axis, numbered_style, training_length
 
 CONTROL_DASH = "3px,3px"
+MARKED = 12
+"""About how many points of a curve carry a marker."""
 
 
 def vanishing_variance(frame: pd.DataFrame) -> go.Figure:
@@ -26,18 +30,16 @@ def vanishing_variance(frame: pd.DataFrame) -> go.Figure:
             where = "" if site == "attention output" else f", {site}"
             who = "" if control == "none" else f", {control}"
             name = f"layer {layer}{where}{who}: {fit['value']:.2f} [{fit['ci_low']:.2f}, {fit['ci_high']:.2f}]"
-            dash = "solid" if control == "none" else CONTROL_DASH
-            colour = PALETTE[layer % len(PALETTE)]
-            figure.add_trace(_interval(rows, "length", colour))
-            marker = dict(symbol=MARKERS[0 if site == "attention output" else 1], size=5)
-            mode = "lines" if control != "none" else "lines+markers"
-            line = dict(color=colour, dash=dash, width=1.5)
-            figure.add_trace(go.Scatter(x=rows["length"], y=rows["value"], name=name, mode=mode, line=line, marker=marker))
+            style = numbered_style(int(layer))._replace(dash="solid" if control == "none" else CONTROL_DASH)
+            if site != "attention output":
+                style = style._replace(marker=f"{style.marker}-open")
+            _add_measured(figure, rows, "length", style, name)
     doublings = 2 ** np.arange(int(np.log2(frame["length"].max())) + 1)
-    figure.update_yaxes(type="log", dtick=1, title_text="standard deviation over sequences")
+    spread = frame.loc[frame["metric"] == "attention_std", "value"]
+    figure.update_yaxes(log_scale(spread, "standard deviation over sequences").layout)
     figure.update_xaxes(type="log", tickvals=doublings)
     figure.update_layout(legend_title_text="log-log slope, 95 % interval")
-    length_axis(figure, None)
+    length_axis(figure, training_length(frame))
     return apply_theme(figure, title="Does the attention output vary less on longer inputs?", width=900, height=480)
 
 
@@ -54,11 +56,8 @@ def rank_collapse(frame: pd.DataFrame, lengths: list[int] | None = None) -> go.F
     for control in frame["control"].unique():
         for at, length in enumerate(shown):
             rows = frame[(frame["control"] == control) & (frame["length"] == length)].sort_values("layer")
-            colour, trained = PALETTE[at % len(PALETTE)], control == "none"
-            line = dict(color=colour, dash="solid" if trained else CONTROL_DASH)
-            name = f"length {length}" + ("" if trained else f", {control}")
-            figure.add_trace(_interval(rows, "layer", colour))
-            figure.add_trace(go.Scatter(x=rows["layer"], y=rows["value"], name=name, mode="lines+markers", line=line))
+            style = numbered_style(at)._replace(dash="solid" if control == "none" else CONTROL_DASH)
+            _add_measured(figure, rows, "layer", style, f"length {length}{'' if control == 'none' else f', {control}'}")
     figure.update_xaxes(title_text="layer (0: embedding, l: after block l)", dtick=1)
     figure.update_yaxes(title_text="mean cosine of two positions")
     return apply_theme(figure, title="Do the streams of a sequence become alike?", width=760, height=440)
@@ -75,10 +74,8 @@ def entropy_at_initialisation(frame: pd.DataFrame, length: int | None = None) ->
     rows = frame[frame["length"] == length]
     figure = go.Figure()
     for layer in sorted(rows["layer"].unique()):
-        part, colour = rows[rows["layer"] == layer].sort_values("scale"), PALETTE[layer % len(PALETTE)]
-        figure.add_trace(_interval(part, "scale", colour))
-        line = dict(color=colour)
-        figure.add_trace(go.Scatter(x=part["scale"], y=part["value"], name=f"layer {layer}", mode="lines+markers", line=line))
+        part = rows[rows["layer"] == layer].sort_values("scale")
+        _add_measured(figure, part, "scale", numbered_style(int(layer)), f"layer {layer}")
     ticks = sorted(rows["scale"].unique())
     text = [f"{tick:g}" for tick in ticks]
     figure.update_xaxes(
@@ -99,27 +96,25 @@ def exchangeability(frame: pd.DataFrame) -> go.Figure:
     for column, (metric, title) in enumerate(panels.items(), start=1):
         for at, pair in enumerate(frame["pair"].unique()):
             rows = frame[(frame["pair"] == pair) & (frame["metric"] == metric)]
-            interval = dict(array=rows["ci_high"] - rows["value"], arrayminus=rows["value"] - rows["ci_low"], symmetric=False)
-            curve = go.Scatter(
-                x=rows["length"],
-                y=rows["value"],
-                name=pair,
-                legendgroup=pair,
-                showlegend=column == 1,
-                mode="lines+markers",
-                line=dict(color=PALETTE[at]),
-                marker=dict(symbol=MARKERS[at], size=7),
-                error_y=dict(type="data", thickness=1, width=2, **interval),
-            )
-            figure.add_trace(curve, row=1, col=column)
+            _add_measured(figure, rows, "length", numbered_style(at), pair, column)
         figure.update_yaxes(title_text=title, rangemode="tozero", row=1, col=column)
-    length_axis(figure, None)
+    length_axis(figure, training_length(frame))
     return apply_theme(figure, title="Does the order of the earlier tokens matter?", width=980, height=430)
 
 
-def _interval(rows: pd.DataFrame, axis: str, colour: str) -> go.Scatter:
-    """The 95 % interval as a band, without an entry in the legend."""
-    x = [*rows[axis], *rows[axis][::-1]]
-    y = [*rows["ci_high"], *rows["ci_low"][::-1]]
-    fill = dict(fill="toself", fillcolor=transparent(colour, 0.2), line=dict(width=0), mode="lines")
-    return go.Scatter(x=x, y=y, hoverinfo="skip", showlegend=False, **fill)
+def _add_measured(figure: go.Figure, rows: pd.DataFrame, x: str, style: Style, name: str, column: int | None = None) -> None:
+    """A curve with its 95 % interval as a band; `column`: the panel, of which only the first shows in the legend."""
+    place = {} if column is None else {"row": 1, "col": column}
+    figure.add_trace(interval_band(rows, x, style.colour), **place)
+    curve = go.Scatter(
+        x=rows[x],
+        y=rows["value"],
+        name=name,
+        legendgroup=name,
+        showlegend=column in (None, 1),
+        mode="lines+markers",
+        line=dict(color=style.colour, dash=style.dash, width=1.5),
+        marker=dict(symbol=style.marker, size=6, maxdisplayed=MARKED),
+        **numbers(rows, INTERVAL),
+    )
+    figure.add_trace(curve, **place)

@@ -80,7 +80,8 @@ def _ticks(least: int, greatest: int, narrow: bool) -> dict[float, str]:
 def signed_log_scale(values: ArrayLike, title: str) -> Scale:
     """An axis that is logarithmic to both sides and linear around 0: asinh(value / c), c = `LINEAR_SHARE` of the greatest."""
     known = np.abs(np.asarray(values, float))
-    greatest = known[np.isfinite(known)].max(initial=0) or 1.0
+    greatest = known[np.isfinite(known)].max(initial=0)
+    greatest = greatest if greatest > TINY else 1.0
     top = math.ceil(math.log10(greatest))
     unit = 10.0**top * LINEAR_SHARE
 

@@ -2,14 +2,17 @@
 
 The scheme, everywhere: **dropout by hue and marker, weights by dash and shade** (raw solid, ema dashed and darker, bema dotted
 and lighter). So each of the two can be told apart by colour, and without colour by dash (weights) and marker (dropout).
-The spread over seeds is a band, sampling error is error bars; a curve never shows the one as the other.
+Intervals are bands. Where a figure shows several seeds, its bands are their spread and sampling error is error bars; the line
+under it says which.
 
 Labels are plain text with Unicode symbols: no LaTeX, since MathJax would have to be fetched from the network.
 """
 
+import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from models.config import WeightsName
@@ -73,6 +76,12 @@ def curve_style(dropout: DropoutStyle, weights: WeightsName) -> Style:
     return Style(shade(dropout.hue, WEIGHTS_SHADE[weights]), WEIGHTS_DASH[weights], dropout.marker)
 
 
+def numbered_style(number: int) -> Style:
+    """The style of the curve of a number that has no meaning as a colour, such as a layer; all differ up to twice 7."""
+    dash = "solid" if number < len(PALETTE) else "5px,2px"
+    return Style(PALETTE[number % len(PALETTE)], dash, MARKERS[number % len(MARKERS)])
+
+
 def shade(colour: str, amount: float) -> str:
     """A `#rrggbb` colour moved towards white (amount in (0, 1]) or black (amount in [-1, 0)); 0 leaves it."""
     end = 255 if amount > 0 else 0
@@ -130,15 +139,48 @@ def length_axis(
     label: bool = True,
 ) -> go.Figure:
     """Titles the x axis of a panel (all of them without row and col) as length and marks the training length, where known."""
-    place: dict[str, int] = {name: at for name, at in (("row", row), ("col", col)) if at is not None}
+    place: dict[str, Any] = {name: at for name, at in (("row", row), ("col", col)) if at is not None}
     fig.update_xaxes(title_text=title, showgrid=False, **place)  # plotly draws grid lines over the mark
     if train_length is not None:
         mark_training_length(fig, train_length, label=label, **place)
     return fig
 
 
-def mark_training_length(fig: go.Figure, train_length: int, label: bool = True, **place: int) -> None:
-    """A labelled grey vertical line at the longest length seen in training; it spans the panel whatever its range or zoom."""
+def mark_training_length(
+    fig: go.Figure,
+    train_length: int,
+    label: bool = True,
+    at: float | None = None,
+    layer: Literal["below", "above"] = "below",
+    **place: int,
+) -> None:
+    """A labelled grey vertical line at the longest length seen in training; it spans the panel whatever its range or zoom.
+
+    Args:
+        fig: whose axes have their type already.
+        train_length: the length.
+        label: write `trained to ...` above the line.
+        at: where the line is, if the x axis is not the length.
+        layer: above, for panels that are filled.
+        place: row and col of a panel; all panels without.
+    """
     text = dict(annotation_text=f"trained to {train_length}", annotation_font=dict(size=11, color=MUTED)) if label else {}
     line = dict(color=MUTED, width=1.5, dash="longdashdot")
-    fig.add_vline(train_length, line=line, layer="below", annotation_position="top", **text, **place)
+    before = len(fig.layout.annotations)
+    fig.add_vline(train_length if at is None else at, line=line, layer=layer, annotation_position="top", **text, **place)
+    for note in fig.layout.annotations[before:]:
+        if fig.layout[f"xaxis{note.xref[1:]}"].type == "log":  # annotations, unlike lines, are placed by exponent
+            note.x = math.log10(note.x)
+
+
+def training_length(frame: pd.DataFrame) -> int | None:
+    """The training length of a frame of one checkpoint; None where the frame has none or several."""
+    known = list(frame["train_length"].dropna().unique()) if "train_length" in frame else []
+    return int(known[0]) if len(known) == 1 else None
+
+
+def length_range(frame: pd.DataFrame) -> tuple[float, float]:
+    """The range of a length axis, the same in all panels of a figure."""
+    least, greatest = frame["length"].min(), frame["length"].max()
+    margin = 0.5 + 0.02 * (greatest - least)
+    return least - margin, greatest + margin

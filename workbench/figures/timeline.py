@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from workbench.figures.curves import add_curves, curves, one_organism
 from workbench.figures.length_curves import finish, reading, rows_of
-from workbench.figures.scales import scale_for
+from workbench.figures.scales import log_scale, scale_for
 from workbench.metrics import METRICS
 
 
@@ -40,7 +40,7 @@ def timeline(frame: pd.DataFrame, metric: str, lengths: Sequence[int]) -> go.Fig
     for col, drawn in enumerate(panels.values(), start=1):
         add_curves(fig, drawn, scale, row=1, col=col, legend=col == 1, rate=METRICS[metric].rate)
         fig.update_yaxes({**scale.layout, "title_text": METRICS[metric].axis if col == 1 else None}, row=1, col=col)
-        fig.update_xaxes(title_text="optimiser step", type="log", dtick=1, tickformat=",d", row=1, col=col)
+        fig.update_xaxes(log_scale(rows["step"], "optimiser step").layout, row=1, col=col)
     return finish(
         fig, title, reading(frame, METRICS[metric].rate), 1, len(panels), max(map(len, panels.values())), panel_titles=True
     )

@@ -1,0 +1,155 @@
+"""Figures as files: what is written, that it is the same every time, and what happens without a browser or with a hung one."""
+
+import logging
+import re
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from models.set_complement.closed_form import closed_form
+from probes.logit_displacement import displacement
+from workbench.cli import run
+from workbench.figures import browser as browser_module
+from workbench.figures.browser import find_browser
+from workbench.figures.differences import difference_curves
+from workbench.figures.displacement import displacement_by_length
+from workbench.figures.drawn_data import drawn_data
+from workbench.figures.export import possible_formats, save_figures
+from workbench.figures.length_curves import length_curve, length_page
+
+from .made_up_tables import made_up
+
+needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chrome or Chromium found")
+
+
+def test_html_needs_no_network_and_shares_one_plotly(tmp_path):
+    figures = {"a": length_curve(made_up(), "margin"), "b": go.Figure()}
+    written = save_figures(figures, tmp_path, ["html"])
+    assert [path.name for path in written] == ["a.html", "b.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.html", "b.csv", "b.html", "plotly.min.js"]
+    text = (tmp_path / "a.html").read_text()
+    assert 'src="plotly.min.js"' in text and not re.search(r"src=.https?:", text)
+    save_figures(figures, tmp_path / "again", ["html"])
+    assert (tmp_path / "again" / "a.html").read_bytes() == (tmp_path / "a.html").read_bytes()
+
+
+@needs_browser
+def test_same_figures_same_bytes_whatever_else_is_drawn(tmp_path):
+    figures = {"page": length_page(made_up()), "cells": go.Figure(go.Heatmap(z=[[1, 2], [3, None]]))}
+    formats = ["png", "pdf", "svg"]
+    written = save_figures(figures, tmp_path / "a", formats, "column")
+    assert {path.name for path in written} == {f"{name}.{format}" for name in figures for format in formats}
+    save_figures(dict(reversed(figures.items())) | {"more": go.Figure()}, tmp_path / "b", formats, "column")
+    for path in written:
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    starts = {".pdf": b"%PDF", ".png": b"\x89PNG", ".svg": b"<svg"}
+    assert all(path.read_bytes().startswith(starts[path.suffix]) for path in written)
+    assert b"Date" not in (tmp_path / "a" / "page.pdf").read_bytes()
+
+
+@needs_browser
+def test_a_png_for_print_knows_its_size(tmp_path):
+    save_figures({"a": length_curve(made_up(), "margin")}, tmp_path, ["png"], "column")
+    data = (tmp_path / "a.png").read_bytes()
+    width = int.from_bytes(data[16:20])
+    at = data.index(b"pHYs") + 4
+    assert width / int.from_bytes(data[at : at + 4]) / 0.0254 == pytest.approx(3.3, rel=2e-3)
+
+
+def test_without_a_browser_html_and_data_are_written_and_one_line_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "absent"))
+    with caplog.at_level(logging.WARNING):
+        written = save_figures({"a": length_curve(made_up(), "margin")}, tmp_path, ["pdf"])
+    assert [path.name for path in written] == ["a.html"]
+    assert len(pd.read_csv(tmp_path / "a.csv")) > 0
+    assert len(caplog.records) == 1
+    assert "no Chrome or Chromium found at BROWSER_PATH" in caplog.text and "make system" in caplog.text
+    assert possible_formats(["html"]) == ("html",) and len(caplog.records) == 1
+
+
+def test_the_missing_browser_is_found_before_any_work(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "absent"))
+    with caplog.at_level(logging.WARNING):
+        assert run(["compare", str(tmp_path / "no-such-run"), "--out", str(tmp_path / "out"), "--format", "pdf"]) == 1
+    assert "make system" in caplog.text  # though the work failed at its first step
+
+
+def test_a_hung_browser_is_killed_and_only_it(tmp_path, monkeypatch, caplog):
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 300\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER_PATH", str(browser))
+    monkeypatch.setattr(browser_module, "START_SECONDS", 5)
+    monkeypatch.setattr(browser_module, "FIGURE_SECONDS", 0)
+    began = time.monotonic()
+    bystander = subprocess.Popen(["sleep", "300"])
+    try:
+        written = save_figures({"a": go.Figure()}, tmp_path / "out", ["html", "png"])
+        assert time.monotonic() - began < 60
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+    assert [path.name for path in written] == ["a.html"]
+    assert "1 of 1 static figures were not written" in caplog.text
+    pid = (tmp_path / "pid").read_text().strip()
+    deadline = time.monotonic() + 20  # the kernel, and who reaps it, may take a moment on a busy machine
+    while _alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _alive(pid)
+
+
+def _alive(pid: str) -> bool:
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
+    return bool(shown) and not shown.startswith("Z")
+
+
+@needs_browser
+def test_a_figure_that_fails_does_not_take_the_others_along(tmp_path, caplog):
+    broken = go.Figure(layout={"width": 10**7, "height": 10**7})
+    written = save_figures({"broken": broken, "fine": go.Figure()}, tmp_path, ["png"])
+    assert tmp_path / "fine.png" in written
+
+
+def test_unknown_format(tmp_path):
+    with pytest.raises(ValueError, match="unknown format 'gif'; choose from html, pdf, svg, png"):
+        save_figures({}, tmp_path, ["gif"])
+
+
+def test_the_data_are_the_means_and_intervals_of_the_frame_zeros_and_all():
+    frame = made_up(dropouts=("none",), seeds=(0,))
+    data = drawn_data(length_page(frame, ["illegal_mass", "margin"]))
+    for metric, title in (
+        ("illegal_mass", "illegal mass"),
+        ("margin", "margin, least legal − greatest illegal logit (logits)"),
+    ):
+        rows = frame[(frame["metric"] == metric) & (frame["weights"] == "ema")].sort_values("length")
+        drawn = data[(data["y_title"] == title) & (data["curve"] == "no dropout, ema")]
+        np.testing.assert_allclose(drawn["y"].astype(float), rows["value"])
+        np.testing.assert_allclose(drawn["low"], rows["ci_low"])
+        np.testing.assert_allclose(drawn["high"], rows["ci_high"])
+        assert list(drawn["x"]) == list(rows["length"])
+    assert (data["y"] == 0).any()
+
+
+def test_the_data_of_a_signed_log_axis_are_the_differences_by_panel():
+    frame = made_up(dropouts=("none",), seeds=(0,))
+    data = drawn_data(difference_curves(frame, "illegal_mass"))
+    rows = frame[(frame["metric"] == "illegal_mass") & (frame["weights"] == "bema")].sort_values("length")
+    np.testing.assert_allclose(data[data["panel"] == "bema − raw"]["y"].astype(float), rows["difference"])
+
+
+def test_the_data_of_heatmaps_and_of_probes():
+    cells = drawn_data(go.Figure(go.Heatmap(z=[[1, 2], [3, 4]], x=["a", "b"])))
+    assert cells.to_dict("list") == {"x": ["a", "b", "a", "b"], "y": [0, 0, 1, 1], "value": [1, 2, 3, 4]}
+    frame = displacement(closed_form(8), sequences=8)
+    data = drawn_data(displacement_by_length(frame))
+    context = data[(data["curve"] == "context") & (data["panel"] == "displacement")]
+    expected = frame[frame["measure"] == "context"]
+    np.testing.assert_allclose(context["y"].astype(float), expected["value"])
+    np.testing.assert_allclose(context["low"], expected["ci_low"])
+    assert drawn_data(go.Figure()).empty

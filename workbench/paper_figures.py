@@ -1,0 +1,198 @@
+"""Every figure of the workbench from the bundled checkpoints in one go, laid out for print, with a manifest.
+
+OUT/NAME.{pdf,svg,png}    the figures
+OUT/NAME.csv              the data of each
+OUT/manifest.json         for each figure: its files, the command that measures the same, the sha256 of the weights measured
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import plotly.graph_objects as go
+from tqdm.auto import tqdm
+
+from models.checkpoint import Card, bundled_names, bundled_tables, find_checkpoint, read_card
+from models.config import WEIGHTS as ALL_WEIGHTS
+from models.config import WeightsName
+from models.durable import write_file
+from workbench.comparison import Steps, find_checkpoints
+from workbench.figures.export import FORMATS, possible_formats, save_figures
+from workbench.figures.print_layout import INCHES, Width
+
+SET_COMPLEMENT = "set-complement-v32-residual-0.1-seed0"
+OTHELLO = "othello-mini-none"
+WEIGHTS: WeightsName = "raw"
+SEQUENCES = 500
+ABLATED_SEQUENCES = 200
+PACKAGES = ("legal-tokens-workbench", "torch", "plotly", "kaleido")
+
+Figures = dict[str, go.Figure]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Figures that are measured together."""
+
+    command: str
+    """the command that measures the same and writes the tables"""
+    checkpoints: tuple[str, ...]
+    """bundled names"""
+    draw: Callable[[], Figures]
+    weights: tuple[WeightsName, ...] = (WEIGHTS,)
+    steps: Steps = "last"
+    tables: bool = False
+    """true where the bundled tables are drawn too"""
+
+
+def write_paper_figures(
+    out: str | os.PathLike[str], formats: Sequence[str] = FORMATS, width: Width = "page", progress: bool = False
+) -> Path:
+    """Measures the bundled checkpoints, draws every figure at a width in print and returns the path of the manifest.
+
+    Raises as `save_figures`; CheckpointError where the bundled checkpoints are missing.
+    """
+    formats = possible_formats(formats)
+    made = {part: part.draw() for part in tqdm(_parts(), unit=" parts", desc="figures", disable=not progress)}
+    figures = {name: figure for drawn in made.values() for name, figure in drawn.items()}
+    written = save_figures(figures, out, formats, width)
+    entries = [_entry(name, part, written) for part, drawn in made.items() for name in drawn]
+    manifest = {
+        "figures": entries,
+        "width": {"name": width, "inches": INCHES[width]},
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    path = Path(out) / "manifest.json"
+    write_file(path, (json.dumps(manifest, indent=1) + "\n").encode())
+    return path
+
+
+def _parts() -> list[Part]:
+    return [
+        Part("workbench demo", tuple(bundled_names()), _comparison, weights=ALL_WEIGHTS, steps="all", tables=True),
+        Part(f"workbench probe displacement {SET_COMPLEMENT}", (SET_COMPLEMENT,), _displacement),
+        Part(f"workbench certify {SET_COMPLEMENT}", (SET_COMPLEMENT,), _certificate),
+        *(
+            Part(f"workbench probe dispersion {name}", (name,), lambda name=name: _dispersion(name))  # type: ignore[misc]
+            for name in (SET_COMPLEMENT, OTHELLO)
+        ),
+        Part(f"workbench probe board-state {OTHELLO}", (OTHELLO,), _board_state),
+        Part(
+            f"workbench ablate {OTHELLO} --what heads --method mean --sequences {ABLATED_SEQUENCES}", (OTHELLO,), _ablation_map
+        ),
+    ]
+
+
+def _card(name: str) -> Card:
+    return read_card(find_checkpoint(name))
+
+
+def _comparison() -> Figures:
+    from workbench.demo import measure_bundled
+    from workbench.figures.gallery import comparison_figures, training_figures
+
+    measured = measure_bundled(progress=False)
+    over_training = {} if measured.training is None else training_figures(measured.training)
+    return comparison_figures(measured.frame) | over_training
+
+
+def _displacement() -> Figures:
+    from models.hooked import load
+    from probes import logit_displacement
+    from probes.displacement_structure import displacement_structure
+    from probes.logit_tables import logit_tables
+    from probes.two_token_identity import two_token_identity
+    from workbench.figures import displacement as figures
+
+    model = load(SET_COMPLEMENT, WEIGHTS)
+    trained = _card(SET_COMPLEMENT).train_length
+    fit = logit_displacement.power_law(logit_displacement.token_displacement(model))
+    tables = logit_tables(model).frame()
+    drawn = {
+        "displacement-by-length": figures.displacement_by_length(
+            logit_displacement.displacement(model).assign(train_length=trained), fit
+        )
+    }
+    for name in tables["table"].unique():
+        drawn[f"table-{name.replace(' ', '-')}"] = figures.displacement_table(tables, name)
+    drawn["displacement-structure"] = figures.displacement_structure(displacement_structure(model))
+    drawn["two-token-identity"] = figures.two_token_residual(two_token_identity(model).assign(train_length=trained))
+    return drawn
+
+
+def _certificate() -> Figures:
+    from models.hooked import load
+    from probes.certificate import certify
+    from workbench.figures.certificate import worst_gap_by_length
+
+    model = load(SET_COMPLEMENT, WEIGHTS)
+    return {
+        "worst-gap-by-length": worst_gap_by_length(
+            certify(model).frame().assign(train_length=_card(SET_COMPLEMENT).train_length)
+        )
+    }
+
+
+def _dispersion(name: str) -> Figures:
+    from models.hooked import load
+    from probes.dispersion_by_head import dispersion
+    from probes.logit_displacement import displacement
+    from workbench.evaluation import evaluate
+    from workbench.figures import dispersion as figures
+
+    model = load(name, WEIGHTS)
+    frame = dispersion(model, sequences=SEQUENCES)
+    evaluation = evaluate(model, sequences=SEQUENCES)
+    task = _card(name).task.name
+    pushed = displacement(model) if task == "set-complement" else None
+    drawn = {
+        f"{task}-dispersion-by-length": figures.dispersion_by_length(frame),
+        f"{task}-dispersion-and-errors": figures.dispersion_and_errors(frame, evaluation, pushed),
+    }
+    if frame["head"].nunique() > 1:
+        drawn[f"{task}-dispersion-by-head"] = figures.dispersion_by_head(frame, int(frame["length"].max()))
+    return drawn
+
+
+def _board_state() -> Figures:
+    from probes.board_state import board_state
+    from workbench.figures import board_state as figures
+
+    frame = board_state(OTHELLO, weights=WEIGHTS)
+    return {
+        "board-by-layer": figures.board_by_layer(frame),
+        "board-by-layer-and-length": figures.board_by_layer_and_length(frame),
+        "board-by-square": figures.board_by_square(frame),
+    }
+
+
+def _ablation_map() -> Figures:
+    from workbench.ablation_map import ablation_map
+    from workbench.figures.ablation import ablation_by_head, ablation_by_length
+
+    frame = ablation_map(OTHELLO, method="mean", sequences=ABLATED_SEQUENCES, weights=WEIGHTS)
+    trained = int(frame["train_length"].iloc[0])
+    return {"ablation-by-head": ablation_by_head(frame, trained), "ablation-by-length": ablation_by_length(frame)}
+
+
+def _entry(name: str, part: Part, written: Sequence[Path]) -> dict[str, object]:
+    files = [path.name for path in written if path.stem == name]
+    sums = {
+        f"{checkpoint.name}, step {checkpoint.card.step}": {
+            weights: checkpoint.card.sha256[f"{weights}.safetensors"] for weights in part.weights
+        }
+        for checkpoint in find_checkpoints(part.checkpoints, part.steps)
+    }
+    tables = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in bundled_tables()} if part.tables else {}
+    entry: dict[str, object] = {
+        "figure": name,
+        "files": files,
+        "data": f"{name}.csv",
+        "command": part.command,
+        "checkpoints": sums,
+    }
+    return {**entry, **({"tables": tables} if tables else {})}
