@@ -15,8 +15,9 @@ from transformer_lens.components import LayerNorm as HookedLayerNorm
 
 from models.checkpoint import find_checkpoint, read_card, read_weights
 from models.config import ModelConfig, WeightsName
+from models.transformer import Transformer
 
-__all__ = ["HookedTransformer", "hook", "load"]
+__all__ = ["HookedTransformer", "hook", "load", "plain"]
 
 
 def load(
@@ -84,6 +85,36 @@ def hook(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer:
     if config.positions == "none":
         model.pos_embed.W_pos.requires_grad_(False)
     return nn.Module.to(model, like.dtype).eval()  # TransformerLens's own .to() prints
+
+
+def plain(model: HookedTransformer) -> Transformer:
+    """The plain form of a hooked model, on the same tensors, in eval mode, with a card or without.
+
+    The inverse of `hook`, but that positions that are none become learned ones of zero. Its shape is read off the weights, so
+    of a model that is not made by `hook` it may compute another function (another activation, scale or mask); compare logits.
+    Hooks are left behind. Raises ValueError for weights that no plain model has.
+    """
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith((".mask", ".IGNORE"))}
+    before, after = "blocks.0.ln1.w" in state, "blocks.0.ln1_post.w" in state
+    config = ModelConfig(
+        vocab=model.cfg.d_vocab,
+        context=model.cfg.n_ctx,
+        layers=model.cfg.n_layers,
+        heads=model.cfg.n_heads,
+        width=model.cfg.d_model,
+        head_width=model.cfg.d_head,
+        mlp_width=0 if model.cfg.attn_only else model.cfg.d_mlp,
+        positions="learned",
+        norm="pre" if before else "branch" if after else "none",
+        final_norm="ln_final.w" in state,
+    )
+    form = Transformer(config)
+    try:
+        form.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the weights fit no plain model ({reason}); use the hooked model itself") from error
+    return form.eval()
 
 
 def _place_norms(model: HookedTransformer, config: ModelConfig) -> None:

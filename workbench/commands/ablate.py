@@ -1,0 +1,68 @@
+"""`workbench ablate`: what each component of a checkpoint is worth, at every length."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from models.config import WeightsName
+from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths
+
+
+def ablate(
+    checkpoint: Checkpoint,
+    what: Annotated[
+        Literal["heads", "attention", "mlp", "layers", "stream"], typer.Option(help="Which components, one at a time.")
+    ] = "heads",
+    method: Annotated[
+        Literal["zero", "mean", "resample"], typer.Option(help="What their activations are replaced with.")
+    ] = "zero",
+    lengths: Lengths = None,
+    sequences: Sequences = 500,
+    weights: Annotated[WeightsName, typer.Option(help="Which weights.")] = "raw",
+    out: Annotated[Path, typer.Option(help="Folder for table and figures; an interrupted map goes on from its parts/.")] = Path(
+        "ablation"
+    ),
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+) -> None:
+    """The change in every metric by layer, head and length when a component is ablated, with intervals."""
+    chosen = parse_lengths(lengths)
+    from workbench.ablation_map import ablation_map
+    from workbench.figures.ablation import ablation_by_head, ablation_by_length
+    from workbench.figures.export import possible_formats, save_figures
+    from workbench.table import write_table
+
+    asked = possible_formats(formats.split(","))  # before hours of work
+    name = f"{what}-{method}"
+    frame = ablation_map(
+        checkpoint,
+        None,
+        what,
+        method,
+        chosen,
+        sequences,
+        seed,
+        weights=weights,
+        keep=out / "parts" / f"{name}-{weights}",
+        progress=True,
+    )
+    write_table(frame, out, name)
+    longest = int(frame["length"].max())
+    figures = {f"{name}-by-length": ablation_by_length(frame)}
+    if what == "heads":
+        figures[f"{name}-by-head"] = ablation_by_head(frame, longest)
+    save_figures(figures, out, asked)
+    rows = frame[(frame["length"] == longest) & (frame["metric"] == "illegal_mass")].sort_values("difference", ascending=False)
+    columns = [
+        "layer",
+        *(["head"] if what == "heads" else []),
+        "clean",
+        "value",
+        "difference",
+        "difference_low",
+        "difference_high",
+    ]
+    typer.echo(f"illegal mass at length {longest}, greatest change first")
+    typer.echo(rows[columns].head(12).to_string(index=False, float_format="{:.4g}".format))
+    typer.echo(f"wrote {out}")

@@ -1,0 +1,52 @@
+"""Parts of a long measurement, kept on disk as they are done, so that an interrupted one goes on where it stopped.
+
+A folder holds `settings.json`, what the parts are of, and one safetensors file for each part. Parts are written whole or not at
+all; those of other settings are refused, not mixed in.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from models.durable import write_file
+
+SETTINGS_FILE = "settings.json"
+
+Part = dict[str, Tensor]
+
+
+class KeptParts:
+    """A folder of parts that were made with the same settings."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, JsonValue]):
+        """Makes the folder where there is none. Raises ValueError where it holds parts of other settings."""
+        self._folder = folder
+        wanted = json.loads(json.dumps(dict(settings)))
+        file = folder / SETTINGS_FILE
+        if not file.exists():
+            write_file(file, (json.dumps(wanted, indent=1) + "\n").encode())
+        found = json.loads(file.read_bytes())
+        differing = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"{folder} holds parts of another measurement ({name} {found.get(name)}, not {wanted.get(name)}); give another "
+                "folder, or delete this one"
+            )
+
+    def get(self, name: str, make: Callable[[], Part]) -> Part:
+        """The part of that name: read where it was kept, else made and kept. A damaged file is made again."""
+        file = self._folder / f"{name}.safetensors"
+        if file.exists():
+            try:
+                return load(file.read_bytes())
+            except SafetensorError:
+                file.unlink()
+        part = {key: tensor.contiguous() for key, tensor in make().items()}
+        write_file(file, save(part))
+        return part
