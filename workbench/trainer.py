@@ -3,7 +3,6 @@
 Not the loop: `workbench/training.py` decides when to log, save and stop.
 """
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -49,6 +48,11 @@ def step_batches(config: TrainingConfig, task: Task, first_step: int) -> Iterato
             yield batch
 
 
+def dropout_seed(seed: int, step: int) -> int:
+    """The seed of the dropout masks of optimiser step `step` of a run, below 2**63 as torch's generators want."""
+    return draw_scalar(DROPOUT_STREAM + seed, step, 0) >> 1
+
+
 class Trainer:
     """Model, optimiser and averages of one run.
 
@@ -90,19 +94,13 @@ class Trainer:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of optimiser step `step` >= 1."""
-        config = self.config
-        if step <= config.warmup:
-            return config.learning_rate * step / config.warmup
-        if config.schedule == "constant":
-            return config.learning_rate
-        share = (step - config.warmup) / max(1, config.steps - config.warmup)
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        return self.config.learning_rate_at(step)
 
     def take_step(self, batch: Int64[Tensor, "batch train_length_plus_1"]) -> Float[Tensor, ""]:
         """Trains on one batch, updates the averages, and returns the loss (mean nats a position, still on the device)."""
         self.step += 1
         self.model.train()
-        mask_seed = draw_scalar(DROPOUT_STREAM + self.config.seed, self.step, 0) >> 1  # torch takes 63 bits
+        mask_seed = dropout_seed(self.config.seed, self.step)
         masks = None
         if self.explicit_masks:
             masks = GeneratorMasks(mask_seed, self.config.device)
@@ -110,7 +108,7 @@ class Trainer:
             torch.cuda.manual_seed(mask_seed)
         with self._autocast():
             logits = self.forward(batch[:, :-1], masks)
-        loss = self._loss(logits.float(), batch)
+        loss = self._loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.gradient_clip, foreach=True)
         for group in self.optimiser.param_groups:

@@ -3,6 +3,7 @@
 Imports no torch, so that `workbench --help` stays fast.
 """
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -67,6 +68,15 @@ class TrainingConfig(Config):
                 "legal next token; give a shorter one"
             )
         return self
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of optimiser step `step` >= 1."""
+        if step <= self.warmup:
+            return self.learning_rate * step / self.warmup
+        if self.schedule == "constant":
+            return self.learning_rate
+        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint is written after `step` optimiser steps."""

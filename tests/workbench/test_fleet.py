@@ -1,0 +1,235 @@
+import os
+import signal
+import threading
+
+import pytest
+import torch
+
+from models.checkpoint import CheckpointError, read_card, read_weights
+from models.config import WEIGHTS
+from models.transformer import GeneratorMasks, Transformer
+from workbench.cli_options import training_config
+from workbench.fleet import Fleet, fleet_key
+from workbench.trainer import Trainer, dropout_seed, step_batches
+
+from .fleet_members import FOLDED, STACKED, member, various
+
+ALL_SITES = ("embedding", "attention", "residual")
+
+
+@pytest.fixture
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def trained_alone(config) -> Trainer:
+    trainer = Trainer(config)
+    batches = step_batches(config, trainer.task, 1)
+    for _ in range(config.steps):
+        trainer.take_step(next(batches))
+    return trainer
+
+
+@torch.no_grad()
+def logits(config, state) -> torch.Tensor:
+    model = Transformer(config.model).eval()
+    model.load_state_dict(state)
+    inputs = Trainer(config).task.sequences(2**33, 0, 20)[:, : config.model.context]
+    return model(inputs)
+
+
+def assert_equals_solo_runs(fleet):
+    assert fleet.diverged == [None] * len(fleet.configs)
+    for i, config in enumerate(fleet.configs):
+        alone = trained_alone(config)
+        for weights in WEIGHTS:
+            expected = logits(config, alone.weights()[weights])
+            torch.testing.assert_close(logits(config, fleet.state(i, weights)), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sites", [(), ALL_SITES], ids=["no dropout", "dropout"])
+@pytest.mark.parametrize("shape", ["v x v tables", "positions"])
+def test_twenty_members_have_the_logits_of_solo_runs_after_50_steps(float64, shape, sites):
+    fleet = Fleet(various(20, sites, **(FOLDED | STACKED)[shape], batch=6))
+    assert fleet.folded == (shape in FOLDED)
+    fleet.run()
+    assert fleet.step == 50
+    assert_equals_solo_runs(fleet)
+
+
+@pytest.mark.parametrize("sites", [(), ("attention",), ("embedding",), ("residual",)], ids=lambda sites: "".join(sites))
+@pytest.mark.parametrize("shape", FOLDED | STACKED)
+def test_every_shape_and_dropout_site_has_the_logits_of_solo_runs(float64, shape, sites):
+    fleet = Fleet(various(3, sites, **(FOLDED | STACKED)[shape], steps=6, batch=6))
+    fleet.run()
+    assert_equals_solo_runs(fleet)
+
+
+def test_an_othello_fleet_has_the_logits_of_solo_runs(float64):
+    options = {"board": 6, "layers": 1, "heads": 2, "width": 8, "head_width": 4, "mlp_width": 8, "batch": 3, "steps": 4}
+    fleet = Fleet([training_config("othello", options | {"seed": i, "targets": ("hard", "soft")[i]}) for i in range(2)])
+    fleet.run()
+    assert_equals_solo_runs(fleet)
+
+
+def test_in_float32_a_fleet_stays_close_to_solo_runs():
+    fleet = Fleet(various(4, ALL_SITES, steps=10))
+    fleet.run()
+    for i, config in enumerate(fleet.configs):
+        expected = logits(config, trained_alone(config).weights()["ema"])
+        torch.testing.assert_close(logits(config, fleet.state(i, "ema")), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sites", [(), ALL_SITES], ids=["tables", "rows"])
+def test_two_threads_give_the_bits_of_one(sites):
+    states = []
+    for threads in (1, 2):
+        fleet = Fleet(various(5, sites, threads=threads, steps=5))
+        fleet.run()
+        states.append(fleet.state(4))
+    assert torch.get_num_threads() == 1
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_a_diverged_member_is_frozen_and_the_others_go_on():
+    bad = {"learning_rate": 1e30, "warmup": 0, "gradient_clip": 1e9}
+    with_it = Fleet([member(seed=1), member(seed=2, **bad), member(seed=3)])
+    without = Fleet([member(seed=1), member(seed=3)])
+    with_it.run(30)
+    without.run(30)
+    step = with_it.diverged[1]
+    assert with_it.diverged == [None, step, None]
+    assert 2 <= step <= 5
+    for name, tensor in with_it.state(1, "bema").items():
+        assert bool(tensor.isfinite().all()), name
+    for i, j in ((0, 0), (2, 1)):
+        assert all(torch.equal(tensor, without.state(j)[name]) for name, tensor in with_it.state(i).items())
+    before = with_it.state(1)
+    with_it.run(40)
+    assert with_it.diverged == [None, step, None]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in with_it.state(1).items())
+
+
+@pytest.mark.parametrize("shape", ["branch norm", "mlp"])
+def test_a_resumed_fleet_ends_bit_identical(tmp_path, shape):
+    configs = various(4, ALL_SITES, **(FOLDED | STACKED)[shape], steps=12)
+    whole = Fleet(configs)
+    whole.run()
+    parts = Fleet(configs)
+    parts.run(4)
+    parts.save(tmp_path / "fleet")
+    parts.run(7)
+    parts.save(tmp_path / "fleet")
+    resumed = Fleet.resume(tmp_path / "fleet")
+    assert resumed.step == 7
+    assert resumed.configs == whole.configs
+    resumed.run()
+    for name, tensor in whole.optimizer.state().items():
+        assert torch.equal(resumed.optimizer.state()[name], tensor), name
+    assert sorted(path.name for path in (tmp_path / "fleet").iterdir()) == ["fleet.json", "step_00000007.safetensors"]
+
+
+def test_a_resumed_fleet_remembers_who_diverged(tmp_path):
+    fleet = Fleet([member(seed=1), member(seed=2, learning_rate=1e30, warmup=0, gradient_clip=1e9)])
+    fleet.run(10)
+    fleet.save(tmp_path)
+    assert Fleet.resume(tmp_path).diverged == fleet.diverged != [None, None]
+
+
+def test_a_stop_between_two_writes_leaves_the_fleet_saved_before(tmp_path, monkeypatch):
+    fleet = Fleet([member()])
+    fleet.run(2)
+    fleet.save(tmp_path)
+    fleet.run(3)
+    write = __import__("workbench.fleet_checkpoint", fromlist=["write_file"]).write_file
+
+    def cut_off(path, data):
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr("workbench.fleet_checkpoint.write_file", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.save(tmp_path)
+    assert Fleet.resume(tmp_path).step == 2
+
+
+def test_damaged_and_missing_fleets_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot read .*fleet.json.*give a folder that a fleet was saved in"):
+        Fleet.resume(tmp_path)
+    Fleet([member()]).save(tmp_path)
+    file = tmp_path / "step_00000000.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="changed or damaged"):
+        Fleet.resume(tmp_path)
+    (tmp_path / "fleet.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="is no fleet of ours"):
+        Fleet.resume(tmp_path)
+
+
+def test_a_member_is_an_ordinary_checkpoint(tmp_path):
+    fleet = Fleet(various(3, ("attention",)))
+    fleet.run(6)
+    card = fleet.save_member(1, tmp_path / "step_00000006", "trial-1")
+    assert read_card(tmp_path / "step_00000006") == card
+    assert (card.name, card.step, card.sequences_seen, card.seed) == ("trial-1", 6, 72, 1000)
+    assert (card.weights, card.dropout_kernel) == (("raw", "ema", "bema"), "explicit masks")
+    assert card.averaging == fleet.configs[1].averaging
+    assert card.command.startswith("workbench train set-complement --out trial-1 --vocab 7 ")
+    for weights in WEIGHTS:
+        saved = read_weights(tmp_path / "step_00000006", weights)
+        assert all(torch.equal(saved[name], tensor) for name, tensor in fleet.state(1, weights).items())
+        assert saved.keys() == Transformer(fleet.configs[1].model).state_dict().keys()
+
+
+def test_a_state_is_a_copy():
+    fleet = Fleet([member()])
+    before = fleet.state(0)
+    kept = {name: tensor.clone() for name, tensor in before.items()}
+    fleet.run(3)
+    assert all(torch.equal(before[name], tensor) for name, tensor in kept.items())
+
+
+def test_ctrl_c_stops_between_two_steps():
+    fleet, whole = Fleet(various(2, steps=2000)), Fleet(various(2, steps=2000))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        fleet.run()
+    assert 0 < fleet.step < 2000
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    whole.run(fleet.step)
+    assert torch.equal(fleet.parameters.flat, whole.parameters.flat)
+
+
+def test_members_that_cannot_train_together_are_named():
+    with pytest.raises(ValueError, match="member 1 of the fleet has batch 9, member 0 has 12.*unequal fleet_key"):
+        Fleet([member(), member(batch=9)])
+    with pytest.raises(ValueError, match="member 2 of the fleet has width 9, member 0 has 8"):
+        Fleet([member(), member(), member(width=9)])
+    with pytest.raises(ValueError, match="no configurations"):
+        Fleet([])
+    with pytest.raises(ValueError, match="trains in float32, got precision bfloat16"):
+        Fleet([member(precision="bfloat16")])
+    with pytest.raises(ValueError, match="run to step 51, its members have 50"):
+        Fleet([member()]).run(51)
+
+
+def test_the_key_is_equal_just_for_those_that_train_together_at_full_speed():
+    assert len({fleet_key(config) for config in various(6, ("attention",))}) == 1
+    differing = [{"width": 9}, {"batch": 9}, {"steps": 9}, {"train_length": 3}, {"norm": "pre"}, {"dropout_embedding": 0.1}]
+    assert len({fleet_key(member(**options)) for options in [{}, *differing]}) == 1 + len(differing)
+
+
+def test_masks_are_those_of_the_trainer():
+    fleet = Fleet(various(6, ALL_SITES))
+    drawn = fleet.masks.draw(9)
+    for i, config in enumerate(fleet.configs):
+        masks = GeneratorMasks(dropout_seed(config.seed, 9))
+        for (site, shape), mask in zip(fleet.masks.calls, drawn, strict=True):
+            rate = getattr(config.model.dropout, site)
+            expected = masks(site, rate, shape, mask) if rate else torch.ones(shape)
+            assert torch.equal(mask[i], expected), (i, site)
