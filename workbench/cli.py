@@ -9,7 +9,25 @@ import traceback
 
 import typer
 
-from workbench.commands import bundle, certify, compare, demo, evaluate, figures, games, import_, lab, probe, train, zoo
+from workbench.commands import (
+    ablate,
+    bound,
+    bundle,
+    certify,
+    compare,
+    demo,
+    evaluate,
+    figures,
+    games,
+    import_,
+    lab,
+    probe,
+    search,
+    study,
+    train,
+    zoo,
+)
+from workbench.commands import app as notebook_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,12 +41,17 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("certify")(certify.certify)
 app.add_typer(probe.app, name="probe")
+app.command("ablate")(ablate.ablate)
+app.command("search")(search.search)
+app.command("study")(study.study)
+app.command("bound")(bound.bound)
 app.command("figures")(figures.figures)
 app.command("games")(games.games)
 app.command("import")(import_.import_)
 app.command("bundle")(bundle.bundle)
 app.command("zoo")(zoo.zoo)
 app.command("lab")(lab.lab)
+app.command("app")(notebook_app.app)
 
 EXPECTED_ERRORS = (ValueError, RuntimeError, OSError, FloatingPointError, ImportError)
 

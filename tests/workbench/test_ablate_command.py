@@ -1,0 +1,53 @@
+"""The command writes table and figures, goes on from what it kept, and refuses in one sentence."""
+
+import pandas as pd
+import pytest
+import typer
+
+from workbench import cli
+from workbench.commands.ablate import ablate
+from workbench.commands.options import parse_lengths
+
+from .saved_runs import save_run
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """The command line, with the command on it whether or not it is registered."""
+    if not any(command.name == "ablate" for command in cli.app.registered_commands):
+        monkeypatch.setattr(cli.app, "registered_commands", list(cli.app.registered_commands))
+        cli.app.command("ablate")(ablate)
+    return cli.run
+
+
+def test_it_writes_a_table_and_figures_and_goes_on(run, tmp_path, capsys):
+    checkpoint, out = save_run(tmp_path, "tiny", vocab=8, heads=2, head_width=6, layers=2), tmp_path / "out"
+    words = ["ablate", str(checkpoint), "--lengths", "1:7:3", "--sequences", "40", "--method", "mean", "--out", str(out)]
+    assert run([*words, "--weights", "ema"]) == 0
+    printed = capsys.readouterr().out
+    assert "illegal mass at length 7" in printed and str(out) in printed
+    table = pd.read_csv(out / "heads-mean.csv")
+    assert set(table["length"]) == {1, 4, 7} and set(table["weights"]) == {"ema"} and set(table["method"]) == {"mean"}
+    assert {"heads-mean-by-length.html", "heads-mean-by-head.html"} <= {file.name for file in out.iterdir()}
+    parts = sorted((out / "parts" / "heads-mean-ema").glob("*.safetensors"))
+    written = [part.stat().st_mtime_ns for part in parts]
+    assert len(parts) == 2
+    assert run([*words, "--weights", "ema"]) == 0
+    assert [part.stat().st_mtime_ns for part in parts] == written
+    assert run([*words, "--what", "layers"]) == 0
+    assert not (out / "layers-mean-by-head.html").exists() and (out / "layers-mean-by-length.html").exists()
+
+
+def test_what_does_not_exist_ends_in_one_sentence(run, tmp_path, capsys):
+    checkpoint = save_run(tmp_path, "tiny", vocab=8)
+    assert run(["ablate", str(checkpoint), "--method", "noise"]) == 2
+    assert run(["ablate", str(checkpoint), "--what", "mlp", "--sequences", "4", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("workbench: the model has no MLPs; choose heads")
+
+
+def test_lengths_in_steps():
+    assert parse_lengths("5:59:18,2") == [5, 23, 41, 59, 2]
+    assert parse_lengths("3:5") == [3, 4, 5]
+    for wrong in ("1:2:3:4", "1:9:0", "a"):
+        with pytest.raises(typer.BadParameter, match="expected whole numbers"):
+            parse_lengths(wrong)

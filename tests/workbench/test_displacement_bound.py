@@ -1,0 +1,67 @@
+"""The sweep of widths: what it trains, that it goes on where it stopped, and that it never certifies what no weights can do."""
+
+import threading
+
+import pandas as pd
+import pytest
+
+from models.set_complement.closed_form import closed_form
+from probes.certificate import certify
+from workbench.displacement_bound import bound_config, bound_table, sweep, swept
+from workbench.figures.displacement_bound import bound_maps
+
+VOCAB = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("bound")
+
+
+@pytest.fixture(scope="module")
+def rows(folder):
+    return sweep(VOCAB, folder, steps=60, seeds=2)
+
+
+def test_every_pair_of_widths_is_trained_and_certified(rows, folder):
+    assert len(rows) == 25 * 2 * 3
+    assert sorted(rows["width"].unique()) == sorted(rows["head_width"].unique()) == [2, 3, 4, 5, 6] == list(swept(VOCAB))
+    assert rows.groupby(["width", "head_width", "seed", "weights"]).size().eq(1).all()
+    assert rows["certified_lengths"].between(0, 4).all()
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "bound-v5.csv"), rows)
+
+
+def test_no_model_narrower_than_the_bound_is_certified_at_every_length(rows):
+    """Radon's theorem, not training, forbids it; a certificate that said otherwise would be wrong."""
+    narrow = rows[rows["width"] < VOCAB - 1]
+    assert (narrow["certified_lengths"] < VOCAB - 1).all()
+    assert (narrow["worst_gap"] <= 0).all()
+    assert certify(closed_form(VOCAB, VOCAB - 1)).certified_lengths == VOCAB - 1  # at the bound weights exist
+
+
+def test_a_stopped_sweep_goes_on_with_what_is_missing(rows, folder, tmp_path):
+    part = rows[(rows["width"] < 6) | (rows["head_width"] < 6)]
+    part.to_csv(tmp_path / "bound-v5.csv", index=False)
+    stop = threading.Event()
+    stop.set()
+    assert len(sweep(VOCAB, tmp_path, steps=60, seeds=2, stop=stop)) == len(part)
+    whole = sweep(VOCAB, tmp_path, steps=60, seeds=2)
+    pd.testing.assert_frame_equal(whole, rows)
+    with pytest.raises(ValueError, match="60 steps and 2 seeds, not 61 and 2"):
+        sweep(VOCAB, tmp_path, steps=61, seeds=2)
+
+
+def test_the_models_are_minimal_without_label_noise_and_see_every_length():
+    config = bound_config(16, 13, 17, seed=3)
+    assert (config.model.width, config.model.head_width, config.model.norm, config.model.final_norm) == (13, 17, "none", False)
+    assert (config.targets, config.train_length, config.seed, config.model.dropout.label) == ("soft", 15, 3, "none")
+
+
+def test_the_map_shows_the_best_seed_of_each_pair(rows):
+    best = bound_table(rows).set_index(["width", "head_width"])
+    one = rows[(rows["weights"] == "raw") & (rows["width"] == 4) & (rows["head_width"] == 6)]
+    assert best.loc[(4, 6), "certified_lengths"] == one["certified_lengths"].max()
+    assert best.loc[(4, 6), "total_variation"] == one["total_variation"].min()
+    figure = bound_maps(rows)
+    x, y = list(figure.data[0].x).index("4"), list(figure.data[0].y).index("6")
+    assert figure.data[0].z[y][x] == best.loc[(4, 6), "certified_lengths"]

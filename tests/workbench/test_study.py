@@ -1,0 +1,225 @@
+"""Studies of searches with planted effects: tables, verdicts and the report tell what was planted, and nothing that was not."""
+
+import html.parser
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from workbench.commands.study import study as study_command
+from workbench.search_ledger import open_storage
+from workbench.study import REGIONS, read_studies, region_outcomes, study_tables
+from workbench.study_claims import (
+    ABOVE_ZERO,
+    BELOW_ZERO,
+    Check,
+    Claim,
+    claim_table,
+    claims,
+    post_norm_slope,
+    segments,
+    simultaneous_confidence,
+    verdict,
+)
+from workbench.study_effects import (
+    averaging_table,
+    best_table,
+    design,
+    dropout_effects,
+    importance_table,
+    partial_dependence,
+    rank_table,
+)
+from workbench.study_intervals import Estimate
+
+from .planted_study import BENEFIT, EFFECT, SPACE, planted_result, planted_study
+
+TRIALS = 128
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return study_tables(planted_study(TRIALS))
+
+
+@pytest.fixture(scope="module")
+def table(tables):
+    return claim_table(claims(tables))
+
+
+def test_tables_hold_every_trial_by_number_and_outcomes_are_means_over_the_regions_lengths(tables):
+    assert tables.trials["number"].tolist() == list(range(TRIALS))
+    assert tables.trials.index[tables.trials["diverged"].notna()].tolist() == [3]
+    assert tables.sequences == 64
+    for number in (0, 5, 17):
+        result, drawn = planted_result(number), SPACE.parameters(number)
+        assert tables.trials.loc[number, "learning_rate"] == drawn["learning_rate"]
+        mass = np.array(result["metrics"]["ema"]["illegal_mass"])
+        dispersion = result["metrics"]["raw"]["normalised_dispersion"]
+        length = drawn["train_length"]
+        assert tables.outcome("illegal_mass", "beyond", "ema")[number] == pytest.approx(np.log10(mass[length:].mean()))
+        assert tables.outcome("normalised_dispersion", "inside")[number] == pytest.approx(np.mean(dispersion[1:length]))
+        assert (number in tables.outcome("certified", "inside")) == (drawn["norm"] == "none")
+    assert 3 not in tables.outcome("illegal_mass", "beyond")
+
+
+def test_a_value_that_does_not_exist_makes_no_outcome():
+    curves = pd.DataFrame(
+        [(0, "raw", length, "displacement", value) for length, value in enumerate((1.0, np.nan, -5.0, 2.0), start=1)],
+        columns=["number", "weights", "length", "metric", "value"],
+    )
+    outcomes = region_outcomes(curves, pd.Series({0: 2})).set_index("region")["value"]
+    assert outcomes.index.tolist() == list(REGIONS)
+    assert outcomes.isna().all()  # NaN inside; a mean of -1.5, which has no logarithm, beyond
+
+
+def test_verdicts_tell_what_was_planted(table):
+    found = table.drop_duplicates("statement").set_index("statement")["verdict"]
+
+    def of(words: str) -> str:
+        (one,) = [found[statement] for statement in found.index if words in f"-{statement}"]
+        return one
+
+    assert of("-EMA predicts better than the raw weights beyond") == "supported"
+    assert of("-BEMA predicts better than the raw weights inside") == "supported"
+    assert of("bias correction") == "not supported"
+    assert of("-EMA raises the share") == "not supported"
+    assert of("BEMA raises the share") == "mixed"  # planted beyond the training length alone
+    assert of("more than scaling: it beats") == "supported"
+    assert of("(uniform targets) EMA helps less") == "supported"
+    assert of("attention site improves prediction beyond") == "supported"
+    assert of("residual site improves prediction beyond") == "not supported"
+    assert of("embedding site improves prediction beyond") == "not supported"
+    assert of("residual site lowers the normalised") == "not supported"
+    assert of("Without a norm displacement decays") == "supported"
+    assert of("attention's output flattens") == "supported"
+    assert of("attention's output makes displacement") == "supported"
+    assert of("before the unembedding flattens") == "not supported"
+
+
+def test_the_opposite_of_a_claim_is_told_from_the_absence_of_an_effect(table):
+    residual = table[table["statement"].str.contains("residual site improves prediction beyond")]
+    embedding = table[table["statement"].str.contains("embedding site improves prediction beyond")]
+    assert (residual["passes"] == "opposed").all()
+    assert (embedding["passes"] == "open").all()
+
+
+def test_every_number_has_both_intervals_and_the_simultaneous_one_is_wider(table):
+    assert table[["value", "ci_low", "ci_high", "wide_low", "wide_high"]].notna().all(axis=None)
+    assert (table["wide_low"] <= table["ci_low"]).all()
+    assert (table["wide_high"] >= table["ci_high"]).all()
+    assert (table["ci_low"] <= table["value"]).all()
+    assert (table["value"] <= table["ci_high"]).all()
+
+
+def test_dropout_effects_are_those_planted(tables):
+    effects = dropout_effects(tables)
+    for outcome in ("illegal_mass", "total_variation"):
+        assert effects["residual", outcome, "beyond"].value == pytest.approx(EFFECT, abs=0.03)
+        assert effects["attention", outcome, "inside"].value == pytest.approx(-EFFECT, abs=0.03)
+        low, high = effects["embedding", outcome, "beyond"].interval(0.999)
+        assert low < 0 < high
+    terms = design(tables.finished)
+    assert np.linalg.matrix_rank(terms.to_numpy()) == terms.shape[1]
+    assert (
+        terms.drop(columns=[name for name in terms if name.startswith("dropout") or name == "constant"]).mean().abs().max()
+        < 1e-9
+    )
+
+
+def test_averaging_table_gives_the_paired_benefit_by_targets(tables):
+    rows = averaging_table(tables).set_index(["contrast", "targets", "region", "outcome"])
+    hard, soft = (rows.loc[("ema − raw", targets, "beyond", "illegal_mass")] for targets in ("hard", "soft"))
+    assert hard["value"] == pytest.approx(BENEFIT, abs=0.01)
+    assert hard["better"] == 1
+    assert soft["value"] == 0
+    assert soft["better"] == 0.5
+    assert hard["trials"] + soft["trials"] == TRIALS - 1
+
+
+def test_rank_correlations_and_best_trials_point_the_planted_way(tables):
+    ranks = rank_table(tables).set_index(["site", "among", "region", "outcome"])
+    assert ranks.loc[("residual", "all trials", "beyond", "illegal_mass"), "ci_low"] > 0
+    assert ranks.loc[("attention", "all trials", "beyond", "illegal_mass"), "ci_high"] < 0
+    best = best_table(tables).set_index("remedy")
+    assert best.loc["ema", "difference_high"] < 0
+    assert best.loc["dropout attention", "difference_high"] < 0
+    assert best.loc["dropout residual", "difference_low"] > 0
+    assert best.loc["ema", "of"] == TRIALS - 1
+    assert best.loc["norm branch", "of"] <= 33
+
+
+def test_importances_sum_to_one_and_name_the_planted_parameters(tables):
+    importances = importance_table(tables)
+    assert importances["value"].sum() == pytest.approx(1)
+    assert set(importances["parameter"]) == set(SPACE.distributions())
+    assert (importances["ci_low"] <= importances["ci_high"]).all()
+    assert importances["parameter"].iloc[0] in ("dropout_residual", "dropout_attention")
+
+
+def test_partial_dependence_is_the_mean_by_level(tables):
+    rows = partial_dependence(tables, "illegal_mass", "beyond").set_index(["parameter", "weights", "bin"]).sort_index()
+    values = tables.outcome("illegal_mass", "beyond", "ema")
+    drawn = tables.trials.loc[values.index]
+    assert rows.loc[("norm", "ema", 0), "value"] == pytest.approx(values[drawn["norm"] == "branch"].mean())
+    assert rows.loc[("dropout_residual", "ema", 0), "value"] == pytest.approx(values[drawn["dropout_residual"] == 0].mean())
+    counts = rows.loc[("learning_rate", "raw"), "trials"]
+    assert counts.sum() == TRIALS - 1
+    assert counts.max() - counts.min() <= 1
+    horizon = rows.loc[("averaging_horizon", "raw"), "trials"]
+    assert horizon.sum() == (drawn["averaging_schedule"] == "constant").sum()
+
+
+def test_a_claim_is_supported_only_where_all_of_it_is():
+    def check(low: float, high: float, predicted=BELOW_ZERO) -> Check:
+        return Check("it", Estimate((low + high) / 2, np.linspace(low, high, 10001), 9), predicted)
+
+    passing, opposed, open_ = check(-2, -1), check(1, 2), check(-1, 1)
+    assert [one.passed(0.95) for one in (passing, opposed, open_)] == ["passes", "opposed", "open"]
+    assert check(1, 2, ABOVE_ZERO).passed(0.95) == "passes"
+    assert check(1, 2, (0.9, 1.5)).passed(0.95) == "open"
+    assert check(-0.01, 1, ABOVE_ZERO).passed(0.95) == "passes"  # 95 % of it
+    assert check(-0.01, 1, ABOVE_ZERO).passed(0.999) == "open"
+    assert verdict(Claim("", "", [passing, passing]), 0.95) == "supported"
+    assert verdict(Claim("", "", [passing, open_]), 0.95) == "mixed"
+    assert verdict(Claim("", "", [opposed, open_]), 0.95) == "not supported"
+    assert simultaneous_confidence([Claim("", "", [passing] * 4), Claim("", "", [open_])]) == pytest.approx(0.99)
+
+
+def test_slopes_predicted_after_a_norm_are_minus_half_nothing_and_rising():
+    assert post_norm_slope(10_000, range(2, 12)) == pytest.approx(-0.5, abs=1e-3)
+    assert post_norm_slope(1000, range(499, 502)) == pytest.approx(0, abs=1e-3)
+    ranges = segments(32)
+    assert [(lengths[0], lengths[-1]) for lengths in ranges.values()] == [(2, 8), (12, 20), (24, 31)]
+    assert post_norm_slope(32, ranges["long"]) > 0.5
+
+
+def test_the_command_writes_tables_figures_and_a_page_without_a_number_unexplained(tmp_path, capsys):
+    url = f"sqlite:///{tmp_path}/search.db"
+    planted_study(40, open_storage(url))
+    assert [one.name for one in read_studies(url)] == ["set-complement-v16"]
+    study_command(url, tmp_path / "out", "html")
+    folder = tmp_path / "out" / "set-complement-v16"
+    said = capsys.readouterr().out
+    written = pd.read_csv(folder / "claims.csv")
+    for statement, found in zip(written["statement"], written["verdict"], strict=True):
+        assert f"{found:>13}: {statement}" in said
+    trials = pd.read_csv(folder / "trials.csv")
+    assert trials["number"].tolist() == list(range(40))
+    assert trials["raw beyond illegal_mass"].notna().sum() == 39
+    page = (folder / "report.html").read_text()
+    html.parser.HTMLParser().feed(page)
+    body = page[page.index("<body>") :]
+    assert body.index("workbench search set-complement --vocab 16 --trials 40 --steps 100") < body.index("<h1>")
+    assert all(statement.replace("'", "&#x27;") in body for statement in written["statement"])
+    assert f"{len(written)} checks" in body
+    assert "1 of them diverged" in body
+    assert len(list((folder / "figures").glob("*.html"))) == 5
+
+
+def test_a_storage_without_a_search_is_refused_in_one_sentence(tmp_path):
+    url = f"sqlite:///{tmp_path}/empty.db"
+    optuna.create_study(storage=open_storage(url), study_name="somebody else's")
+    with pytest.raises(ValueError, match="holds no search with a completed trial; run workbench search"):
+        read_studies(url)

@@ -1,0 +1,75 @@
+"""Bootstrap over trials, against closed forms, brute force and scipy."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from workbench.study_intervals import Estimate, best_mean, mean, rank_correlation, regression
+
+
+def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
+    random, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        low, high = mean(random.exponential(size=60), np.arange(60)).interval()
+        covered += low < 1 < high
+    assert stats.binomtest(covered, 200, 0.94).pvalue > 1e-3  # of 60 skewed values a percentile bootstrap falls a little short
+
+
+def test_wider_confidence_gives_wider_intervals_and_no_trials_give_none():
+    estimate = mean(np.random.default_rng(1).normal(size=40), np.arange(40))
+    narrow, wide = estimate.interval(), estimate.interval(0.999)
+    assert wide[0] < narrow[0] < estimate.value < narrow[1] < wide[1]
+    for few in (mean(np.empty(0), np.empty(0, dtype=np.int64)), mean(np.ones(1), np.zeros(1, dtype=np.int64))):
+        assert np.isnan(few.interval()).all()
+
+
+def test_paired_differences_are_narrower_than_what_the_two_intervals_suggest():
+    random, numbers = np.random.default_rng(2), np.arange(80)
+    shared = random.normal(size=80)
+    first, second = mean(shared + 0.01 * random.normal(size=80), numbers), mean(shared, numbers)
+    low, high = (first - second).interval()
+    assert high - low < 0.1 * np.subtract(*reversed(first.interval()))
+    assert (first - second).value == pytest.approx(first.value - second.value, abs=1e-15)
+
+
+def test_regression_agrees_with_scipy_in_value_and_standard_error():
+    random, numbers = np.random.default_rng(3), np.arange(400)
+    x = random.normal(size=400)
+    y = 0.7 * x + random.normal(size=400)
+    ((slope, constant),) = regression(np.stack([x, np.ones(400)], axis=1), y[:, None], numbers)
+    expected = stats.linregress(x, y)
+    assert slope.value == pytest.approx(expected.slope, rel=1e-10)
+    assert constant.value == pytest.approx(expected.intercept, rel=1e-10)
+    assert slope.replicates.std() == pytest.approx(expected.stderr, rel=0.15)
+    assert slope.replicates.mean() == pytest.approx(expected.slope, abs=0.01)
+
+
+def test_rank_correlation_is_spearmans_and_its_interval_has_the_known_width():
+    random = np.random.default_rng(4)
+    x = random.normal(size=200)
+    y = np.exp(x + random.normal(size=200))
+    estimate = rank_correlation(x, y)
+    assert estimate.value == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert estimate.value == pytest.approx(rank_correlation(x**3, np.log(y)).value, abs=1e-12)  # ranks alone matter
+    low, high = np.arctanh(estimate.interval())
+    width = 2 * 1.96 * np.sqrt((1 + estimate.value**2 / 2) / 197)  # Bonett and Wright 2000
+    assert high - low == pytest.approx(width, rel=0.25)
+    assert np.isnan(rank_correlation(np.ones(10), x[:10]).value)
+
+
+def test_the_best_of_fewer_draws_is_the_mean_over_all_subsets():
+    values = np.array([3.0, 1.0, 4.0, 1.5, 9.0, 2.6])
+    expected = np.mean([sorted(subset)[:2] for subset in itertools.combinations(values, 4)])
+    estimate = best_mean(values, 2, 4, seed=0)
+    assert estimate.value == pytest.approx(expected, abs=0.03)
+    assert best_mean(values, 2, 6, seed=0).value == pytest.approx(1.25)
+    assert (best_mean(values, 2, 6, seed=0) - best_mean(values - 1, 2, 6, seed=0)).interval() == pytest.approx((1, 1))
+
+
+def test_estimates_of_disjoint_trials_subtract():
+    first, second = Estimate(2.0, np.array([1.0, 3.0]), 5), Estimate(0.5, np.array([0.0, 1.0]), 7)
+    difference = first - second
+    assert (difference.value, difference.trials) == (1.5, 12)
+    assert difference.replicates.tolist() == [1.0, 2.0]

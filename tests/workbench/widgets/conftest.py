@@ -1,0 +1,33 @@
+"""What the tests of widgets share: tiny runs, and figures that plotly has checked."""
+
+import plotly.graph_objects as go
+import pytest
+
+from models.config import DropoutRates
+
+from ..saved_runs import save_run
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """Set-complement runs of 8 tokens: two dropouts, two seeds, two steps."""
+    root = tmp_path_factory.mktemp("runs")
+    rates = {"none": DropoutRates(), "attention": DropoutRates(attention=0.1)}
+    return [
+        save_run(root, f"{site}-{seed}", dropout=rate, seed=seed, steps=(100, 1000))
+        for site, rate in rates.items()
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="session")
+def othello_run(tmp_path_factory):
+    return save_run(
+        tmp_path_factory.mktemp("othello"), "game", vocab=61, train_length=30, layers=2, heads=3, head_width=4, mlp_width=8
+    )
+
+
+@pytest.fixture
+def checked():
+    """Builds a figure again with every property checked, which explorers leave out for speed, and returns it."""
+    return lambda figure: go.Figure(figure.to_dict())

@@ -1,0 +1,272 @@
+"""What the Othello explorer shows: each number against a forward pass made here, each picture against the numbers."""
+
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import Card, save_checkpoint
+from models.config import ModelConfig, TaskConfig
+from models.hooked import load
+from models.othello import labels
+from models.othello.task import OthelloTask
+from models.transformer import Transformer
+from workbench.evaluation import evaluation_stream
+from workbench.widgets.background import Stopped
+from workbench.widgets.othello_explorer import OthelloExplorer
+from workbench.widgets.othello_explorer.look import Look, tables
+from workbench.widgets.othello_explorer.page import pictures, standalone, still
+from workbench.widgets.othello_explorer.pool import Pool, random_pool, read_pool, scan
+from workbench.widgets.othello_explorer.state import CHOICES, act, start
+from workbench.widgets.othello_explorer.study import open_study
+
+NAME = "othello-mini-none"
+
+
+@pytest.fixture(scope="module")
+def study():
+    study = open_study([NAME])
+    lens = study.lens(f"{NAME}, raw")
+    lens.probe = lens.fit_probe(games=24)
+    return study
+
+
+@pytest.fixture
+def look(study):
+    return Look(study, act(study, start(study), "show", moves=22))
+
+
+def logits_of(model, look, hooks=()):
+    tokens = torch.tensor([look.state.game.tokens[: look.moves]])
+    with torch.no_grad():
+        return model.run_with_hooks(tokens, fwd_hooks=list(hooks))[0, -1]
+
+
+def test_the_prediction_is_the_models_at_that_length(look):
+    expected = logits_of(load(NAME), look).double().softmax(-1).numpy()
+    np.testing.assert_allclose(look.probability, expected, rtol=1e-4, atol=1e-7)
+    assert look.reference is None and look.reference_probability is None
+
+
+@pytest.mark.parametrize("strength", [-1.0, 0.0, 2.0])
+@pytest.mark.parametrize("part", [(1, 2), (2, None)])
+def test_a_strength_multiplies_what_a_part_writes(study, look, part, strength):
+    layer, head = part
+    state = act(study, act(study, look.state, "part", layer=layer, head=head), "strength", value=strength)
+    changed = Look(study, state)
+
+    def scale(value, hook):
+        if head is None:
+            return value * strength
+        return torch.cat([value[:, :, :head], value[:, :, head : head + 1] * strength, value[:, :, head + 1 :]], dim=2)
+
+    point = f"blocks.{layer}.hook_mlp_out" if head is None else f"blocks.{layer}.attn.hook_z"
+    expected = logits_of(load(NAME), look, [(point, scale)]).double().softmax(-1).numpy()
+    np.testing.assert_allclose(changed.probability, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(changed.reference_probability, look.probability)
+    back = Look(study, act(study, state, "strength", value=1.0))
+    np.testing.assert_array_equal(back.probability, look.probability)
+
+
+def test_attention_is_the_pattern_of_the_last_move_and_moves_belong_to_who_made_them(look):
+    _, cache = load(NAME).run_with_cache(torch.tensor([look.state.game.tokens[:22]]))
+    np.testing.assert_allclose(look.attention(3, 1), cache["pattern", 3][0, 1, 21], rtol=1e-4, atol=1e-6)
+    discs = look.position.discs
+    assert sum(look.attention(3, 1)) == pytest.approx(1)
+    assert len(look.mine) == 22 and look.mine[-1] is False  # a move before a pass apart, the other side moved last
+    assert len(discs) == 64
+
+
+def test_removal_and_direct_shares_agree_with_passes_made_here(look, study):
+    asked = Look(study, act(study, look.state, "ask", move=int(look.probability.argmax())))
+    found, model, move = asked.effects(), load(NAME), asked.state.move
+
+    def advantage(logits):
+        others = torch.arange(len(logits)) != move
+        return float(logits[move] - logits[others].mean())
+
+    clean = advantage(logits_of(model, look))
+    assert found.positions == 1 and found.advantage == pytest.approx(clean, abs=1e-4)
+    for (layer, head), removed in zip(asked.lens.parts, found.removed, strict=True):
+        point = f"blocks.{layer}.hook_mlp_out" if head is None else f"blocks.{layer}.attn.hook_z"
+
+        def zero(value, hook, head=head):
+            mask = torch.ones(value.shape[2] if head is not None else 1)
+            mask[0 if head is None else head] = 0
+            return value * (mask[:, None] if head is not None else mask)
+
+        assert removed == pytest.approx(advantage(logits_of(model, look, [(point, zero)])) - clean, abs=2e-4)
+    direct = sum(value for (kind, _, _), value in found.direct.items() if kind != "total")
+    assert direct == pytest.approx(clean, abs=1e-3)
+    assert found.lens[-1] == pytest.approx(clean, abs=1e-3)  # the last half block is the model itself
+    assert found.probability[-1] == pytest.approx(look.probability[move], abs=1e-5)
+    legal = look.believed.legal_tokens
+    assert found.illegal_mass[-1] == pytest.approx(look.probability[~legal].sum(), abs=1e-5)
+
+
+def test_the_probe_reads_the_stream_and_wrong_squares_are_counted_against_the_true_board(look, study):
+    lens = look.lens
+    _, cache = load(NAME).run_with_cache(torch.tensor([look.state.game.tokens[:22]]))
+    stream = cache["resid_post", 2][0, -1]
+    read = (stream @ lens.probe.linear.weight[3].flatten(1)).reshape(64, 3) + lens.probe.linear.bias[3]
+    np.testing.assert_array_equal(look.decoded[3], read.argmax(-1))
+    true = labels.board_state(OthelloTask().replay(torch.tensor([look.state.game.tokens[:22]])))[0, -1]
+    np.testing.assert_array_equal(look.position.mine, true)
+    assert look.wrong_squares()[3][21] == int((torch.tensor(look.decoded[3]) != true).sum())
+
+
+def test_an_edit_makes_the_probe_read_the_edited_square_and_is_taken_back_without_a_trace(look, study):
+    square = next(
+        at for at, disc in enumerate(look.position.discs) if disc != 2 and look.decoded[2][at] == look.position.mine[at]
+    )
+    state = act(study, act(study, look.state, "edit_at", layers=[2], strength=1.0), "edit", square=square)
+    edited = Look(study, state)
+    assert edited.decoded[2][square] == 1 - look.position.mine[square]
+    np.testing.assert_array_equal(edited.decoded[1], look.decoded[1])
+    before, after, sham = edited.errors
+    assert before != after or not np.allclose(edited.probability, look.probability)
+    assert min(before, after, sham) >= 0
+    np.testing.assert_array_equal(Look(study, act(study, state, "no_edits")).probability, look.probability)
+
+
+def test_a_scan_is_the_sum_of_its_positions(study):
+    """Two games by single positions, the lengths split in two, and removal seen through `one move`."""
+    lens, pool = study.lens(f"{NAME}, raw"), Pool("two", random_pool(study.board, 2).tokens[:, :5])
+    whole = scan(lens, pool).effects
+    singles = []
+    for game in pool.tokens.tolist():
+        for moves in range(1, 6):
+            state = act(study, start(study), "transcript", text=_text(study, game[:moves]))
+            singles.append(Look(study, replace(state, move=None)).effects())
+    assert whole.positions == len(singles) == 10
+    np.testing.assert_allclose(whole.removed, sum(one.removed for one in singles), atol=5e-3)
+    np.testing.assert_allclose(whole.illegal_mass, sum(one.illegal_mass for one in singles), atol=1e-4)
+    assert whole.direct["head", 1, 2] == pytest.approx(sum(one.direct["head", 1, 2] for one in singles), abs=1e-3)
+    longer = Pool("long", random_pool(study.board, 1).tokens)
+    parts = [scan(lens, longer, span=span).effects for span in ("trained", "beyond")]
+    assert [part.positions for part in parts] == [30, 29]
+    np.testing.assert_allclose((parts[0] + parts[1]).removed, scan(lens, longer).effects.removed, atol=5e-3)
+
+
+def _text(study, tokens):
+    return "".join(OthelloTask().token_label(token) for token in tokens)
+
+
+def test_a_scan_of_a_move_counts_where_it_is_legal_and_can_be_stopped(study):
+    lens, pool = study.lens(f"{NAME}, raw"), random_pool(study.board, 3)
+    legal = OthelloTask().legal(pool.tokens[:, :59])
+    move = int(legal.sum((0, 1)).argmax())
+    assert scan(lens, pool, move).effects.positions == int(legal[:, :, move].sum())
+    shown = []
+
+    def stop(share, words):
+        shown.append(share)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        scan(lens, pool, progress=stop)
+    assert shown == [0.0]
+    nothing = Pool("one move", torch.tensor([[19]]))
+    with pytest.raises(ValueError, match="no position of one move"):
+        scan(lens, nothing, move=1)
+
+
+def test_pools_of_random_games_are_unseen_and_files_may_hold_unfinished_games(study):
+    assert torch.equal(random_pool(study.board, 3).tokens, OthelloTask().sequences(evaluation_stream(0), 0, 3))
+    pool = read_pool("two.txt", b"f5d6c3\n\n1. f5 d6\n", study.board)
+    assert pool.name == "two.txt, 2 games" and (pool.tokens != 0).sum(1).tolist() == [3, 2]
+
+
+def squares(picture):
+    """Titles and steps of what can be reached in a picture."""
+    tree = ElementTree.fromstring(picture)
+    cells = [cell for cell in tree.findall(".//{*}g") if (cell.get("class") or "").startswith("oe-at")]
+    return {cell.find("{*}title").text: cell.get("data-step") for cell in cells}
+
+
+def test_the_board_offers_exactly_the_legal_moves_and_tells_every_square(look):
+    told = squares(pictures(look)["boards"])
+    assert len(told) == 64
+    playable = {title.split(",")[0] for title, step in told.items() if step == "play"}
+    assert playable == {OthelloTask().token_label(int(token)) for token in look.position.legal_tokens.nonzero()[0]}
+    assert all(("legal" in title) == (step == "play") for title, step in told.items())
+    discs = [title.split(", ")[1] for title in told]
+    assert [("black", "white", "empty").index(disc) for disc in discs] == list(look.position.discs)
+
+
+def test_the_list_holds_every_legal_move_in_order_of_probability(look):
+    listed = [title.split(", ")[:3] for title in squares(pictures(look)["ranking"].split("</p>")[1])]
+    names = [name for name, _, _ in listed]
+    order = sorted(range(1, 61), key=lambda token: -look.probability[token])
+    assert names == [name for name in map(OthelloTask().token_label, order) if name in names]
+    legal = {OthelloTask().token_label(int(token)) for token in look.position.legal_tokens.nonzero()[0]}
+    assert {name for name, kind, _ in listed if kind == "legal"} == legal
+
+
+def test_every_drawing_of_every_state_is_sound_svg(study, look):
+    """All tabs and views, with and without comparison, at the start, at the end, changed and edited."""
+    disc = next(at for at, disc in enumerate(look.position.discs) if disc != 2)
+    compared = act(study, look.state, "against", name=f"{NAME}, ema")
+    scanned = replace(look.state, scan=scan(look.lens, Pool("two", random_pool(study.board, 2).tokens[:, :6])))
+    states = [scanned, *(act(study, compared, "set", view=view) for view in CHOICES["view"])]
+    states += [act(study, look.state, "show", moves=moves) for moves in (0, 1, 59, 60)]
+    states += [act(study, look.state, "edit", square=disc), act(study, look.state, "strength", value=0.0)]
+    states += [act(study, look.state, "part", layer=1, head=None), act(study, look.state, "new")]
+    for number, state in enumerate(states):
+        for tab in CHOICES["tab"] if number % 3 == 0 else CHOICES["tab"][:2]:
+            page = pictures(Look(study, act(study, state, "set", tab=tab)))
+            for place, html in page.items():
+                ElementTree.fromstring(f"<div>{html.replace('<br>', '<br/>')}</div>")
+                assert "nan" not in re.sub(r'"[^"]*"', "", html), (place, tab)
+
+
+def test_the_page_without_a_kernel_holds_each_drawing_as_an_image(look):
+    drawings = standalone(look).count("<svg")
+    assert drawings == 6
+    assert still(look).count("<img") == drawings and "<svg" not in still(look)
+
+
+def test_tables_hold_what_is_drawn(look):
+    frames = tables(look)
+    predictions = frames["predictions"]
+    np.testing.assert_array_equal(predictions["probability"], look.probability)
+    assert predictions.loc[predictions["legal"], "target"].sum() == pytest.approx(1)
+    assert len(frames["attention"]) == 16 * 22 and len(frames["effects"]) == 20
+    silent = Look(look.study, act(look.study, look.state, "new"))
+    assert list(tables(silent)) == ["game"]
+
+
+def test_other_shapes_of_model_are_read_too(tmp_path):
+    """A 6x6 board, attention-only, no norm: half as many depths, no MLP, and boards of 36 squares."""
+    config = ModelConfig(vocab=33, context=31, layers=2, heads=2, width=16, head_width=8)
+    card = Card(name="six", model=config, task=TaskConfig(name="othello", board=6))
+    save_checkpoint(tmp_path / "six", card, {"raw": Transformer(config, seed=1).state_dict()})
+    explorer = OthelloExplorer([tmp_path / "six"])
+    for tab in CHOICES["tab"]:
+        explorer.act("set", tab=tab)
+    explorer.fit_probe()
+    assert explorer.look.lens.parts == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert explorer.look.decoded.shape == (3, 36) and len(explorer.look.lens.depths) == 3
+    assert explorer.look.effects().direct["total", None, None] == pytest.approx(explorer.look.effects().advantage, abs=1e-4)
+
+
+def test_the_shell_takes_steps_and_shows_failures_as_one_sentence(tmp_path):
+    explorer = OthelloExplorer([NAME])
+    explorer._received(None, {"step": "new", "arguments": {}, "number": 1}, [])
+    assert explorer.answered == 1 and explorer.state.game.tokens == () and "0 moves" in explorer.boards
+    explorer._received(None, {"step": "play", "arguments": {"square": 0}, "number": 2}, [])
+    assert explorer.answered == 2 and explorer.status["error"] and "a1 is no legal move" in explorer.status["words"]
+    explorer._received(None, {"step": "play", "arguments": {"square": 19}, "number": 3}, [])
+    assert not explorer.status["words"] and explorer.controls["transcript"] == "d3"
+    games = {"step": "pool", "arguments": {"kind": "file", "name": "a.txt"}, "number": 4}
+    explorer._received(None, games, [memoryview(b"f5d6\n")])
+    explorer._received(None, {"step": "scan", "number": 5}, [])
+    explorer.scanning.wait(60)
+    assert explorer.state.scan.effects.positions == 2 and "2 positions done" in explorer.status["progress"]["words"]
+    paths = explorer.export(tmp_path)
+    assert {path.suffix for path in paths} == {".csv", ".html"} and all(path.stat().st_size for path in paths)
+    data, _ = explorer._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data and "data:image/svg+xml;base64" in data["text/html"]

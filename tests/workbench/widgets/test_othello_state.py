@@ -1,0 +1,188 @@
+"""Games and steps of the Othello explorer: nothing illegal can be set up, and every step is a pure function."""
+
+import random
+
+import pytest
+import torch
+
+from models.othello.board import board_of_size
+from models.othello.games import generate
+from probes.intervention import EMPTY
+from workbench.widgets.othello_explorer.game import Edit, Game, random_game, read_game
+from workbench.widgets.othello_explorer.state import NOTHING, STEPS, act, start
+from workbench.widgets.othello_explorer.study import open_study
+
+BOARD = board_of_size(8)
+DIRECTIONS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
+
+
+@pytest.fixture(scope="module")
+def study():
+    return open_study(["othello-mini-none", "othello-mini-all-0.1"])
+
+
+def brute_legal(mine: tuple[int, ...]) -> set[int]:
+    """Legal squares by walking in eight directions; 0 is the mover's disc, 1 the other's."""
+
+    def flips(square: int, down: int, right: int) -> bool:
+        row, column = square // 8 + down, square % 8 + right
+        seen = 0
+        while 0 <= row < 8 and 0 <= column < 8 and mine[8 * row + column] == 1:
+            row, column, seen = row + down, column + right, seen + 1
+        return bool(seen) and 0 <= row < 8 and 0 <= column < 8 and mine[8 * row + column] == 0
+
+    return {square for square in range(64) if mine[square] == EMPTY and any(flips(square, *way) for way in DIRECTIONS)}
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_positions_and_their_legal_moves_agree_with_a_walk_over_the_board(number):
+    game = random_game(BOARD, number)
+    for moves, position in enumerate(game.positions):
+        assert position.moves == moves == 60 - position.mine.count(EMPTY)
+        legal = {square for square in range(64) if position.is_legal(square)}
+        assert legal == brute_legal(position.mine)
+        assert {BOARD.square(int(token)) for token in position.legal_tokens.nonzero()[0]} == legal
+        if moves < len(game.tokens):
+            assert position.target[game.tokens[moves]] == pytest.approx(1 / len(legal))
+
+
+def test_an_edited_position_is_the_board_with_these_squares_and_its_legal_moves():
+    position = random_game(BOARD, 3).positions[25]
+    mine = list(position.mine)
+    flip, empty = next(square for square, disc in enumerate(mine) if disc == 1), mine.index(EMPTY)
+    erase = next(square for square, disc in enumerate(mine) if disc == 0)
+    edited = position.edited((Edit("flip", flip, 1), Edit("add", empty, 1), Edit("erase", erase, 0)))
+    mine[flip], mine[empty], mine[erase] = 0, 1, EMPTY
+    assert edited.mine == tuple(mine)
+    assert {square for square in range(64) if edited.is_legal(square)} == brute_legal(tuple(mine))
+    assert edited.black_moves == position.black_moves
+
+
+@pytest.mark.parametrize("text", ["f5d6c3d3c4", "F5 D6 C3 D3 C4", "1. f5 d6 2. c3 d3 3. c4", "f5\nd6 c3\nd3c4"])
+def test_transcripts_are_read_as_people_write_them(text):
+    assert read_game(text, BOARD).text == "f5d6c3d3c4"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("f5f5", "the square is taken"),
+        ("f5a1", "it flips no disc"),
+        ("f5z9", "move 2.*no square"),
+        ("f5d", "move 2"),
+        ("e4", "centre"),
+        ("f5d6" * 31, "at most 60"),
+    ],
+)
+def test_what_is_no_game_is_refused_with_the_reason(text, told):
+    with pytest.raises(ValueError, match=told):
+        read_game(text, BOARD)
+
+
+def test_a_game_round_trips_through_its_transcript():
+    game = random_game(BOARD, 11)
+    assert read_game(game.text, BOARD) == game
+    assert game.tokens == tuple(token for token in generate(BOARD, 0, 11, 1)[0].tolist() if token)
+
+
+def test_playing_undoing_and_playing_on_keeps_the_line_until_another_move_is_played(study):
+    state = act(study, start(study), "transcript", text="f5d6c3d3c4")
+    state = act(study, act(study, state, "undo"), "undo")
+    assert (state.shown, state.game.text) == (3, "f5d6c3d3c4")
+    same = act(study, state, "play", square=BOARD.square(state.game.tokens[3]))
+    assert (same.shown, same.game.text) == (4, "f5d6c3d3c4")
+    other = next(
+        square for square in range(64) if state.position.is_legal(square) and BOARD.token(square) != state.game.tokens[3]
+    )
+    branched = act(study, state, "play", square=other)
+    assert (branched.shown, len(branched.game.tokens)) == (4, 4)
+    with pytest.raises(ValueError, match="no legal move for"):
+        act(study, state, "play", square=0)
+    for square in (-1, 64, 27):
+        with pytest.raises(ValueError, match="no legal move"):
+            act(study, state, "play", square=square)
+
+
+@pytest.mark.parametrize("by", ["uniform", "model"])
+def test_random_positions_are_of_legal_games_and_the_same_for_the_same_state(study, by):
+    state = start(study)
+    first, again = (act(study, state, "random", by=by) for _ in range(2))
+    assert first == again and first.game != act(study, first, "random", by=by).game
+    assert first.game.positions[-1].over
+    assert 1 <= first.shown <= 59
+
+
+def test_any_walk_over_the_steps_leaves_a_legal_position(study):
+    """Random steps, many of them refused: what stands is a legal line, and what was refused has changed nothing."""
+    draw, state = random.Random(0), start(study)
+    steps = {
+        "play": lambda: {"square": draw.randrange(-1, 66)},
+        "show": lambda: {"moves": draw.randrange(-5, 70)},
+        "undo": dict,
+        "redo": dict,
+        "new": dict,
+        "random": lambda: {"by": "uniform"},
+        "part": lambda: {"layer": draw.randrange(5), "head": draw.choice([None, 0, 3, 4])},
+        "strength": lambda: {"value": draw.choice([-1, 0, 1, 2, 9])},
+        "model": lambda: {"name": draw.choice([*study.names, "other"])},
+        "ask": lambda: {"move": draw.choice([None, 0, 1, 60, 61])},
+    }
+    refused = 0
+    for _ in range(150):
+        step = draw.choice(list(steps))
+        try:
+            state = act(study, state, step, **steps[step]())
+        except ValueError:
+            refused += 1
+        assert 0 <= state.shown <= len(state.game.tokens)
+        assert Game(BOARD, state.game.tokens[: state.shown]).positions[-1] == state.position
+        assert state.part in study.lens(state.model).parts
+    assert 10 < refused < 140
+
+
+def test_steps_refuse_in_one_sentence(study):
+    state = start(study)
+    for step, arguments, told in [
+        ("fly", {}, "step 'fly' is unknown"),
+        ("random", {"by": "luck"}, "model or uniform"),
+        ("model", {"name": "x"}, "model 'x' is not open"),
+        ("against", {"name": "x"}, "model 'x' is not open"),
+        ("part", {"layer": 9, "head": 0}, "no head 0 in layer 9"),
+        ("strength", {"value": 7}, "outside -2 .. 3"),
+        ("edit", {"square": 0}, "probe is still being fitted"),
+        ("edit_at", {"layers": [9], "strength": 1}, "layers in 0 .. 4"),
+        ("ask", {"move": 61}, "token 61 names no move"),
+        ("set", {"view": "sideways"}, "view 'sideways' cannot be chosen"),
+        ("set", {"model": "x"}, "model 'x' cannot be chosen"),
+        ("pool", {"kind": "all"}, "pool 'all' is unknown"),
+        ("pool", {"kind": "file", "name": "a.txt", "data": b"f5\nf5f5\n"}, "a.txt, line 2: .*the square is taken"),
+        ("pool", {"kind": "file", "name": "a.wtb", "data": b"f5"}, "WTHOR file of 2 bytes"),
+        ("pool", {"kind": "file", "name": "a.txt", "data": b"\xff\xfe"}, "a.txt is no text"),
+        ("pool", {"kind": "file", "name": "a.txt", "data": b"\n"}, "holds no game"),
+    ]:
+        with pytest.raises(ValueError, match=told) as error:
+            act(study, state, step, **arguments)
+        assert "\n" not in str(error.value)
+    assert set(STEPS) >= {"play", "undo", "redo", "strength", "edit", "ask"}
+
+
+def test_moving_on_takes_edits_back_and_nothing_compares_by_default(study):
+    state = start(study)
+    lens = study.lens(state.model)
+    lens.probe = lens.fit_probe(games=4)
+    square = next(square for square, disc in enumerate(state.position.discs) if disc != EMPTY)
+    edited = act(study, state, "edit", square=square)
+    assert edited.edits == (Edit("flip", square, state.position.mine[square]),)
+    assert act(study, edited, "edit", square=square).edits == ()
+    assert act(study, edited, "undo").edits == ()
+    with pytest.raises(ValueError, match="add an empty square"):
+        act(study, act(study, state, "set", brush="add mine"), "edit", square=square)
+    assert state.against == NOTHING
+    torch.testing.assert_close(torch.tensor(edited.believed.mine[square]), torch.tensor(1 - state.position.mine[square]))
+
+
+def test_checkpoints_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="no checkpoint was given"):
+        open_study([])
+    with pytest.raises(ValueError, match="trained on set-complement"):
+        open_study(["othello-mini-none", "set-complement-v32-none-seed0"])

@@ -1,0 +1,34 @@
+"""`workbench app`: notebooks as an app in the browser, by Voila, on the loopback address with a token."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.commands.lab import NOTEBOOKS
+
+SERVED = [NOTEBOOKS / "01_compare_dropout_and_ema.ipynb", NOTEBOOKS / "03_othello_explorer.ipynb"]
+
+
+def app(
+    notebooks: Annotated[
+        list[Path],
+        typer.Argument(help="Notebooks to serve; the comparison and the Othello explorer when not given.", show_default=False),
+    ] = SERVED,
+    folder: Annotated[Path, typer.Option(help="Where they are copied to and run; exports land there.")] = Path("workbench-app"),
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8866,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Show notebooks as an app, text and widgets without code; it listens on 127.0.0.1 only and asks for its token."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in notebooks:
+        if not notebook.is_file():
+            raise ValueError(f"no notebook at {notebook}; give .ipynb files, such as those of the project's notebooks/")
+        shutil.copyfile(notebook, folder / notebook.name)
+    command = [sys.executable, "-m", "voila", str(folder), "--Voila.ip=127.0.0.1", f"--port={port}", "--token"]
+    if not browser:
+        command.append("--no-browser")
+    raise typer.Exit(subprocess.run(command).returncode)

@@ -1,0 +1,31 @@
+"""`workbench bound`: widths around v - 1, trained and certified."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workbench.commands.options import Formats
+from workbench.commands.train import stop_on_signals
+
+
+def bound(
+    vocab: Annotated[int, typer.Option(min=5, help="Number of tokens v.")] = 8,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figure; a stopped sweep goes on.")] = Path("bound"),
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every model.")] = 5000,
+    seeds: Annotated[int, typer.Option(min=1, help="Models at each pair of widths.")] = 4,
+    formats: Formats = "html,pdf,svg,png",
+) -> None:
+    """Sweep width and head width apart through v-3 .. v+1: where training and the certificate stop working."""
+    from workbench.displacement_bound import bound_table, sweep
+    from workbench.figures.displacement_bound import bound_maps
+    from workbench.figures.export import save_figures
+
+    with stop_on_signals() as stop:
+        rows = sweep(vocab, out, steps, seeds, stop, progress=True)
+    if stop.is_set():
+        typer.echo("stopped; the same command goes on")
+        raise typer.Exit(1)
+    save_figures({f"bound-v{vocab}": bound_maps(rows)}, out, formats.split(","))
+    typer.echo(bound_table(rows).to_string(index=False, float_format="{:.4g}".format))
+    typer.echo(f"wrote {out / f'bound-v{vocab}.csv'}")

@@ -1,0 +1,46 @@
+"""`workbench search`: a random hyperparameter search, trained in fleets, by as many workers as share its storage."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from workbench.commands.train import stop_on_signals
+
+
+def search(
+    task: Annotated[Literal["set-complement"], typer.Argument(help="What to learn.")],
+    storage: Annotated[
+        str, typer.Option(help="sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE for several machines.")
+    ] = "sqlite:///search.db",
+    trials: Annotated[int, typer.Option(min=1, help="Parameter sets in all; more than before goes on with a search.")] = 512,
+    vocab: Annotated[int, typer.Option(min=8, help="Number of tokens v.")] = 16,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every trial.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the parameters and the training seed of every trial.")] = 0,
+    sequences: Annotated[int, typer.Option(min=2, help="Fresh sequences that every trial is measured on.")] = 512,
+    fleet: Annotated[int, typer.Option(min=1, help="The most models trained together.")] = 16,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
+    minutes: Annotated[float | None, typer.Option(min=0, help="Start no further fleet after so many minutes.")] = None,
+) -> None:
+    """Search hyperparameters at random; the same command goes on with a search, and joins it from another machine."""
+    from workbench.search import search as run_search
+    from workbench.search_ledger import Ledger, shown_url
+    from workbench.search_space import SearchSpace
+
+    space = SearchSpace(vocab=vocab, steps=steps, seed=seed)
+    ledger = Ledger(storage, space, {"sequences": sequences})
+    with stop_on_signals() as stop:
+        completed = run_search(
+            space,
+            trials,
+            ledger,
+            sequences=sequences,
+            fleet_size=fleet,
+            device=device,
+            minutes=minutes,
+            stop=stop,
+            progress=True,
+        )
+    if completed < trials:
+        typer.echo(f"{completed} of {trials} trials are completed; the same command goes on")
+        raise typer.Exit(1)
+    typer.echo(f"all {trials} trials are completed; next: workbench study {shown_url(storage)}")

@@ -1,0 +1,125 @@
+"""How wide a minimal model has to be: width d and head width d_v swept apart through v - 3 .. v + 1, trained and certified.
+
+arXiv 2510.08341 states a tight bound of v - 1 on both. For d it holds for any weights that order every input right, by Radon's
+theorem (`models/set_complement/closed_form.py`); for d_v the argument needs absent logits to be tied, and without ties counting
+hyperplane cells gives only v - 2. So the sweep trains on the task without label noise and at every length, and asks at each
+pair: how far down does the error get, and is every input of every length ordered right?
+"""
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from models.config import WEIGHTS, ModelConfig, TaskConfig
+from models.durable import write_file
+from models.hooked import hook
+from models.set_complement.task import SetComplementTask
+from probes.certificate import certify
+from workbench.evaluation import evaluate
+from workbench.fleet import Fleet
+from workbench.training_config import TrainingConfig
+
+STEPS, SEEDS, BATCH, LEARNING_RATE = 5000, 4, 128, 3e-3
+SEQUENCES = 512
+STEPS_BETWEEN_LOOKS = 200
+
+
+def swept(vocab: int) -> range:
+    """The widths v - 3 .. v + 1."""
+    return range(vocab - 3, vocab + 2)
+
+
+def bound_config(vocab: int, width: int, head_width: int, seed: int, steps: int = STEPS) -> TrainingConfig:
+    """One minimal model of the sweep: uniform targets, every length trained on, a cosine learning rate, no weight decay."""
+    return TrainingConfig(
+        task=TaskConfig(name="set-complement", vocab=vocab),
+        model=ModelConfig(vocab=vocab, context=vocab - 1, width=width, head_width=head_width),
+        train_length=vocab - 1,
+        targets="soft",
+        steps=steps,
+        batch=BATCH,
+        learning_rate=LEARNING_RATE,
+        warmup=min(100, steps // 10),
+        schedule="cosine",
+        weight_decay=0.0,
+        seed=seed,
+        save_every=steps,
+    )
+
+
+def sweep(
+    vocab: int,
+    out: str | os.PathLike[str],
+    steps: int = STEPS,
+    seeds: int = SEEDS,
+    stop: threading.Event | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Trains and certifies `seeds` models at every pair of widths; a stopped sweep goes on with the pairs that are missing.
+
+    Returns and writes to `out/bound-v{vocab}.csv`, one row a (`width`, `head_width`, `seed`, `weights`): `certified_lengths` of
+    `lengths`, the `worst_gap` over all inputs in logits, and `total_variation`, `illegal_mass` and `misordered` as means over
+    lengths. Missing for a seed that diverged. Raises ValueError where the file holds a sweep of other steps or seeds.
+    """
+    path = Path(out) / f"bound-v{vocab}.csv"
+    done = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    _require_same_sweep(done, path, steps, seeds)
+    known = set(zip(done["width"], done["head_width"], strict=True)) if len(done) else set()
+    missing = [pair for pair in itertools.product(swept(vocab), repeat=2) if pair not in known]
+    for width, head_width in tqdm(missing, unit=" shapes", disable=not progress, desc=f"v = {vocab}"):
+        fleet = Fleet([bound_config(vocab, width, head_width, seed, steps) for seed in range(seeds)])
+        while fleet.step < steps and not (stop and stop.is_set()):
+            fleet.run(min(steps, fleet.step + STEPS_BETWEEN_LOOKS))
+        if fleet.step < steps:
+            break
+        done = pd.concat([done, pd.DataFrame(_rows(fleet))], ignore_index=True)
+        write_file(path, done.to_csv(index=False, lineterminator="\n").encode())
+    return done
+
+
+def _require_same_sweep(done: pd.DataFrame, path: Path, steps: int, seeds: int) -> None:
+    if done.empty:
+        return
+    before = int(done["steps"].iloc[0]), done["seed"].nunique()
+    if before != (steps, seeds):
+        raise ValueError(
+            f"{path} holds a sweep of {before[0]} steps and {before[1]} seeds, not {steps} and {seeds}; give the same numbers "
+            "to go on with it, or another folder"
+        )
+
+
+def _rows(fleet: Fleet) -> Iterator[dict[str, float | int | str]]:
+    for member, config in enumerate(fleet.configs):
+        shape = config.model
+        for weights in WEIGHTS:
+            row: dict[str, float | int | str] = {
+                "vocab": shape.vocab, "width": shape.width, "head_width": shape.head_width, "seed": config.seed,
+                "steps": config.steps, "weights": weights, "lengths": shape.vocab - 1,
+            }  # fmt: skip
+            if fleet.diverged[member] is None:
+                model = hook(shape, {name: part.cpu() for name, part in fleet.state(member, weights).items()})
+                metrics = evaluate(model, SetComplementTask(shape.vocab), SEQUENCES).groupby("metric")["value"].mean()
+                certificate = certify(model)
+                row |= {"certified_lengths": certificate.certified_lengths, "worst_gap": min(certificate.worst_gap)}
+                row |= {name: float(metrics[name]) for name in ("total_variation", "illegal_mass", "misordered")}
+            yield row
+
+
+def bound_table(
+    rows: pd.DataFrame, weights: str = "raw", columns: Sequence[str] = ("certified_lengths", "total_variation")
+) -> pd.DataFrame:
+    """The best seed at every pair of widths: what a model of that shape can be trained to at least.
+
+    Args:
+        rows: of `sweep`.
+        weights: raw, ema or bema.
+        columns: what to tabulate; the greatest of `certified_lengths` and `worst_gap`, the least of errors.
+    """
+    chosen = rows[rows["weights"] == weights]
+    best = {name: "max" if name in ("certified_lengths", "worst_gap") else "min" for name in columns}
+    return chosen.groupby(["width", "head_width"], as_index=False).agg(best)

@@ -1,0 +1,272 @@
+"""Who trains which parameter set of a search: an Optuna study in a database that any number of workers share.
+
+Every parameter set, known by its number, is completed exactly once, whatever is killed when. A worker that takes a number up
+asks Optuna for a new trial and enters (number, attempt) -> trial in a table of our own, whose primary key lets one worker in
+and no other; a number is open for the next attempt only once the trial of its last attempt has failed. Optuna's heartbeats,
+which it sends only inside `optimize`, are sent from here; a trial whose worker fell silent is failed, and can then no longer
+be completed, should its worker only have slept. Not for: training, which is `workbench/search.py`.
+"""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import optuna
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from workbench.search_space import SearchSpace
+
+logger = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+HEARTBEAT_SECONDS = 10
+STALE_SECONDS = 60
+"""A worker that has been silent for so long has lost its trials."""
+WAIT_FOR_LOCK_SECONDS = 60
+DATABASE_ERRORS = (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+NUMBER, ATTEMPT, WORKER, RESULT = "number", "attempt", "worker", "result"
+"""User attributes of a trial: number of its parameter set, attempts before it, host and process, and what was measured."""
+SETTINGS = "search"
+"""User attribute of the study: what all its trials have in common."""
+
+_attempts = sa.Table(
+    "workbench_attempts",
+    sa.MetaData(),
+    sa.Column("study", sa.String(200), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("trial", sa.Integer, nullable=False, doc="number of the Optuna trial"),
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One parameter set that this worker holds."""
+
+    number: int
+    trial: Trial
+
+
+class Ledger:
+    """One search in its database."""
+
+    def __init__(
+        self,
+        url: str,
+        space: SearchSpace,
+        settings: dict[str, Any],
+        heartbeat_seconds: int = HEARTBEAT_SECONDS,
+        stale_seconds: int = STALE_SECONDS,
+    ):
+        """Opens the search of a space, or starts it.
+
+        Args:
+            url: as SQLAlchemy takes it: `sqlite:///search.db`, `postgresql+psycopg://user:password@host/database`.
+            space: what is searched.
+            settings: what else all workers must agree on; JSON data.
+            heartbeat_seconds: between signs of life.
+            stale_seconds: silence after which a worker's trials are taken from it.
+
+        Raises:
+            ValueError: the database holds a search of this vocabulary with other settings, or cannot be used.
+        """
+        self.space = space
+        self.heartbeat_seconds = heartbeat_seconds
+        self.storage = open_storage(url, heartbeat_seconds, stale_seconds)
+        self.study = _patiently(
+            lambda: optuna.create_study(storage=self.storage, study_name=study_name(space), load_if_exists=True)
+        )
+        _patiently(lambda: _attempts.create(self.storage.engine, checkfirst=True))
+        agreed = {**space.model_dump(), **settings}
+        if SETTINGS not in self.study.user_attrs:
+            self.study.set_user_attr(SETTINGS, agreed)
+        _require_equal(self.study.user_attrs[SETTINGS], agreed)
+
+    def open_numbers(self, trials: int) -> list[int]:
+        """Those of 0 .. trials - 1 that nobody has completed and nobody alive is at, after failing the trials of the dead."""
+        with _optuna_warnings_answered():
+            optuna.storages.fail_stale_trials(self.study)
+        last = self._last_attempts()
+        return [number for number in range(trials) if number not in last or last[number][1] == TrialState.FAIL]
+
+    def completed(self, trials: int) -> int:
+        """How many of 0 .. trials - 1 are done."""
+        last = self._last_attempts()
+        return sum(last[number][1] == TrialState.COMPLETE for number in range(trials) if number in last)
+
+    def claim(self, number: int) -> Claim | None:
+        """Takes an open number up as a new trial; None where another worker was first."""
+        last = self._last_attempts()
+        if number in last and last[number][1] != TrialState.FAIL:
+            return None
+        attempt = last[number][0] + 1 if number in last else 0
+        parameters, distributions = self.space.parameters(number), self.space.distributions()
+        with _optuna_warnings_answered():
+            self.study.sampler = optuna.samplers.PartialFixedSampler(parameters, optuna.samplers.RandomSampler())
+            trial = self.study.ask({name: distributions[name] for name in parameters})
+        trial.set_user_attr(NUMBER, number)
+        trial.set_user_attr(ATTEMPT, attempt)
+        trial.set_user_attr(WORKER, f"{socket.gethostname()} {os.getpid()}")
+        self.storage.record_heartbeat(trial._trial_id)
+        row = {"study": self.study.study_name, "number": number, "attempt": attempt, "trial": trial.number}
+        try:
+            with self.storage.engine.begin() as connection:
+                connection.execute(_attempts.insert().values(row))
+        except sa.exc.IntegrityError:
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
+        return Claim(number, trial)
+
+    def complete(self, claim: Claim, value: float, result: dict[str, Any]) -> bool:
+        """Enters a result; False where the claim was lost meanwhile, so that another worker's result counts."""
+        try:
+            claim.trial.set_user_attr(RESULT, json.dumps(result, allow_nan=False))
+            self.study.tell(claim.trial, value)
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            logger.warning(
+                "parameter set %d was taken from this worker, which had been silent for too long; its result is dropped",
+                claim.number,
+            )
+            return False
+        return True
+
+    def release(self, claims: Collection[Claim]) -> None:
+        """Gives claims back at once, for whoever comes next."""
+        for claim in claims:
+            try:
+                self.study.tell(claim.trial, state=TrialState.FAIL)
+            except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+                continue  # it was taken from us already
+
+    @contextmanager
+    def held(self, claims: Sequence[Claim]) -> Iterator[None]:
+        """While this is open, a thread says every few seconds that the claims' worker lives."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self.heartbeat_seconds):
+                for claim in claims:
+                    try:
+                        self.storage.record_heartbeat(claim.trial._trial_id)
+                    except DATABASE_ERRORS as error:
+                        logger.warning("no sign of life could be sent (%s); the next is tried soon", error)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _last_attempts(self) -> dict[int, tuple[int, TrialState]]:
+        """Of every number that was ever taken up: how many attempts came before the last, and the state of the last."""
+        states = {trial.number: trial.state for trial in self.study.get_trials(deepcopy=False)}
+        query = sa.select(_attempts.c.number, _attempts.c.attempt, _attempts.c.trial)
+        with self.storage.engine.connect() as connection:
+            rows = connection.execute(query.where(_attempts.c.study == self.study.study_name)).all()
+        last: dict[int, tuple[int, TrialState]] = {}
+        for number, attempt, trial in sorted(tuple(row) for row in rows):
+            # a trial that is newer than the list of states was just made, so somebody is at it
+            last[number] = attempt, states.get(trial, TrialState.RUNNING)
+        return last
+
+
+def open_storage(
+    url: str, heartbeat_seconds: int = HEARTBEAT_SECONDS, stale_seconds: int = STALE_SECONDS
+) -> optuna.storages.RDBStorage:
+    """Optuna's storage at a URL, with its tables made where they are missing. Raises ValueError where that cannot be."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sqlite = url.startswith("sqlite")
+    engine_options = {"connect_args": {"timeout": WAIT_FOR_LOCK_SECONDS}} if sqlite else {"pool_pre_ping": True}
+
+    def make() -> optuna.storages.RDBStorage:
+        with _optuna_warnings_answered():
+            return optuna.storages.RDBStorage(
+                url, engine_options, heartbeat_interval=heartbeat_seconds, grace_period=stale_seconds
+            )
+
+    try:
+        storage = _patiently(make)
+    except (*DATABASE_ERRORS, ImportError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ValueError(
+            f"cannot open the storage {shown_url(url)} ({reason}); give sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+        ) from error
+    if sqlite:
+        _serialise(storage.engine)
+    return storage
+
+
+def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The completed trials of a search, by number of parameter set."""
+    return sorted(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), key=lambda trial: trial.user_attrs[NUMBER])
+
+
+def study_name(space: SearchSpace) -> str:
+    """The name of a search in its database, such as `set-complement-v16`."""
+    return f"set-complement-v{space.vocab}"
+
+
+def shown_url(url: str) -> str:
+    """A URL as it may be shown: without its password."""
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return repr(url)
+
+
+def _require_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    changed = [f"{key} {found.get(key)}, not {value}" for key, value in expected.items() if found.get(key) != value]
+    if changed:
+        raise ValueError(
+            f"the storage holds a search of {found.get('vocab')} tokens with {'; '.join(changed)}; give the same options to go "
+            "on with it, or another storage"
+        )
+
+
+def _serialise(engine: sa.Engine) -> None:
+    """Makes every transaction of an SQLite engine lock the file from its first statement on.
+
+    Otherwise two workers can both read that a trial is running and then both change it: SQLite has no SELECT FOR UPDATE. The
+    recipe is of SQLAlchemy's documentation on pysqlite.
+    """
+
+    @sa.event.listens_for(engine, "connect")
+    def leave_begin_to_us(connection, record) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections made before this would not do as told
+
+
+def _patiently(act: Callable[[], Made], tries: int = 5) -> Made:
+    """Tries again where two workers make the same tables or rows at the same moment, which databases answer with an error."""
+    for left in reversed(range(tries)):
+        try:
+            return act()
+        except DATABASE_ERRORS:
+            if not left:
+                raise
+            time.sleep(0.5)
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def _optuna_warnings_answered() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are, since Optuna 2.9
+        warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)  # they are for optimize(): ours come from `held`
+        yield

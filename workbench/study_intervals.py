@@ -1,0 +1,110 @@
+"""Intervals over trials: bootstrap of means, regression coefficients, rank correlations and best-k, all with one seed.
+
+The trial is the unit that is drawn again: its seed and its parameters are what another search would have changed. Not for:
+intervals over sequences (`workbench/intervals.py`), whose Poisson weights are used here.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+
+from workbench.intervals import CONFIDENCE, poisson_weights
+
+REPLICATES = 10_000
+RANK_REPLICATES = 2_000
+SEED = 0
+RIDGE = 1e-9
+"""Added to the normal equations, relative to their size: a replicate may have missed a level altogether."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its bootstrap replicates."""
+
+    value: float
+    replicates: Float[np.ndarray, "replicate"]
+    trials: int
+    """how many trials it rests on"""
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """The central share of the replicates; NaN where there is no value, or one trial, which shows no spread."""
+        if self.trials < 2 or np.isnan(self.value):
+            return np.nan, np.nan
+        tail = (1 - confidence) / 2
+        low, high = np.nanquantile(self.replicates, (tail, 1 - tail))
+        return float(low), float(high)
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        """The difference of two estimates whose replicates drew the same trials with the same weights, or disjoint trials."""
+        return Estimate(self.value - other.value, self.replicates - other.replicates, self.trials + other.trials)
+
+
+def trial_weights(numbers: np.ndarray) -> Float[np.ndarray, "replicate trial"]:
+    """Poisson(1) weights of every trial in every replicate, a pure function of the trial's number."""
+    return np.stack([_weights_of_one(int(number)) for number in numbers], axis=1)
+
+
+@lru_cache(maxsize=2048)
+def _weights_of_one(number: int) -> Float[np.ndarray, "replicate"]:
+    return poisson_weights(SEED, torch.tensor([number]), REPLICATES)[0].numpy()
+
+
+def mean(values: Float[np.ndarray, "trial"], numbers: np.ndarray) -> Estimate:
+    """The mean over trials; of paired differences, the mean paired difference."""
+    if len(values) == 0:
+        return Estimate(np.nan, np.full(REPLICATES, np.nan), 0)
+    weights = trial_weights(numbers)
+    with np.errstate(invalid="ignore"):
+        replicates = weights @ values / weights.sum(axis=1)
+    return Estimate(float(np.mean(values)), replicates, len(values))
+
+
+def regression(
+    design: Float[np.ndarray, "trial term"], values: Float[np.ndarray, "trial outcome"], numbers: np.ndarray
+) -> list[list[Estimate]]:
+    """Least-squares coefficients of every outcome on the same terms: result[outcome][term]; bootstrap over trials."""
+    weights = trial_weights(numbers)
+    terms = design.shape[1]
+    outer = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
+    normal = (weights @ outer).reshape(-1, terms, terms)
+    normal += RIDGE * np.einsum("rtt->r", normal)[:, None, None] * np.eye(terms)
+    crossed = np.stack([weights @ (design * one[:, None]) for one in values.T], axis=-1)
+    replicates = np.linalg.solve(normal, crossed)
+    fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+    return [
+        [Estimate(float(fitted[term, outcome]), replicates[:, term, outcome], len(design)) for term in range(terms)]
+        for outcome in range(values.shape[1])
+    ]
+
+
+def rank_correlation(first: Float[np.ndarray, "trial"], second: Float[np.ndarray, "trial"]) -> Estimate:
+    """Spearman's rank correlation, in [-1, 1]; NaN where either is constant. Trials are drawn again with their ranks anew."""
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return Estimate(np.nan, np.full(RANK_REPLICATES, np.nan), len(first))
+    drawn = np.random.default_rng(SEED).integers(0, len(first), (RANK_REPLICATES, len(first)))
+    ranks = [stats.rankdata(values[drawn], axis=1) for values in (first, second)]
+    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
+    spread = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        replicates = (centred[0] * centred[1]).sum(axis=1) / spread
+    return Estimate(float(stats.spearmanr(first, second).statistic), replicates, len(first))
+
+
+def best_mean(values: Float[np.ndarray, "trial"], k: int, draws: int, seed: int) -> Estimate:
+    """Mean of the k least of `draws` trials drawn from those there are.
+
+    The value is the mean over draws without replacement, the interval comes from draws with it. Equal `draws` make groups of
+    different sizes comparable: the best of more trials is better by itself.
+    """
+    random = np.random.default_rng((SEED, seed))
+
+    def best(drawn: np.ndarray) -> np.ndarray:
+        return np.sort(values[drawn], axis=1)[:, :k].mean(axis=1)
+
+    order = random.random((RANK_REPLICATES, len(values))).argsort(axis=1)[:, :draws]
+    again = random.integers(0, len(values), (RANK_REPLICATES, draws))
+    return Estimate(float(best(order).mean()), best(again), len(values))

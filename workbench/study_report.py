@@ -1,0 +1,90 @@
+"""A finished search as a folder: tables, figures and the report, written in one call.
+
+OUT/set-complement-v16/report.html        verdicts, numbers, figures and provenance on one page
+OUT/set-complement-v16/trials.csv         parameters and outcomes, one row a trial
+OUT/set-complement-v16/TABLE.csv          claims, averaging, dropout, rank-correlations, best, importances, ...
+OUT/set-complement-v16/figures/NAME.{html,pdf,svg,png}
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from models.durable import write_file
+from workbench.figures.export import save_figures
+from workbench.figures.study import study_figures
+from workbench.search_ledger import shown_url
+from workbench.study import StudyTables, read_studies
+from workbench.study_claims import claim_table, claims
+from workbench.study_effects import (
+    OBJECTIVE,
+    averaging_table,
+    best_table,
+    dropout_table,
+    importance_table,
+    partial_dependence,
+    rank_table,
+)
+from workbench.study_page import study_page
+
+MAKERS: Mapping[str, Callable[[StudyTables], pd.DataFrame]] = {
+    "claims": lambda tables: claim_table(claims(tables)),
+    "averaging": averaging_table,
+    "dropout": dropout_table,
+    "rank-correlations": rank_table,
+    "best": best_table,
+    "importances": importance_table,
+    "partial-dependence": lambda tables: partial_dependence(tables, *OBJECTIVE),
+}
+"""What is computed of a search, by the name of its file."""
+
+IN_REPORT = {
+    "averaging": "Averaging on the same trajectory",
+    "dropout": "Dropout at each site",
+    "rank-correlations": "Rank correlations with dropout rates, raw weights",
+    "best": "The best trials with and without each remedy",
+    "importances": "Importances",
+}
+"""The tables that the report shows beside the claims, with their headings."""
+
+
+def write_study(url: str, out: str | os.PathLike[str], formats: Sequence[str], progress: bool = False) -> list[Path]:
+    """Analyses every search in a database and writes a folder for each into `out`; returns the paths of the reports.
+
+    Raises ValueError where there is no search with a completed trial; `formats` as `save_figures` takes them.
+    """
+    reports = []
+    for tables in read_studies(url):
+        folder = Path(out) / tables.name
+        names = tqdm(MAKERS, disable=not progress, desc=tables.name)
+        results = {name: MAKERS[name](tables) for name in names}
+        for name, table in (results | {"trials": trial_table(tables)}).items():
+            write_file(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
+        figures = study_figures(tables, results["dropout"], results["partial-dependence"], results["importances"])
+        save_figures(figures, folder / "figures", formats)
+        shown = {heading: results[name] for name, heading in IN_REPORT.items()}
+        page = study_page(tables, results["claims"], shown, figures, commands(tables, url, out))
+        reports.append(folder / "report.html")
+        write_file(reports[-1], page.encode())
+    return reports
+
+
+def trial_table(tables: StudyTables) -> pd.DataFrame:
+    """One row a trial: parameters, and a column `weights region outcome` for every outcome."""
+    rows = tables.outcomes
+    column = rows["weights"] + " " + rows["region"] + " " + rows["outcome"]
+    wide = rows.assign(column=column).pivot(index="number", columns="column", values="value")
+    return tables.trials.join(wide)
+
+
+def commands(tables: StudyTables, url: str, out: str | os.PathLike[str]) -> str:
+    """The command lines that make the search and its report."""
+    space, storage = tables.space, ["--storage", shown_url(url)]
+    search = ["workbench", "search", "set-complement", "--vocab", space.vocab, "--trials", len(tables.trials)]
+    search += ["--steps", space.steps, "--seed", space.seed, "--sequences", tables.sequences, *storage]
+    study = ["workbench", "study", shown_url(url), "--out", Path(out)]
+    return " && ".join(shlex.join(map(str, words)) for words in (search, study))
