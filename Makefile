@@ -1,4 +1,4 @@
-# make demo | test | lab: each sets up .venv first where needed. Only Python >= 3.11 and make must be there.
+# make demo | test | lab | app: each sets up .venv first where needed. Only Python >= 3.11 and make must be there.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # of wheels, torch is taken from there.
 TORCH := $(if $(PIP_FIND_LINKS),,$(shell command -v nvidia-smi >/dev/null 2>&1 || echo --torch-backend=cpu))
 
-.PHONY: demo test test-all lab bench system setup lint
+.PHONY: demo test test-all lab app bench system setup lint
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -27,6 +27,9 @@ lint: $(STAMP)
 
 lab: $(STAMP)
 	$(BIN)/workbench lab
+
+app: $(STAMP)
+	$(BIN)/workbench app
 
 bench: $(STAMP)
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[bench]' -c constraints.txt $(TORCH)

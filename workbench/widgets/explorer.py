@@ -1,0 +1,109 @@
+"""The shell that every explorer shares: controls above live pictures, one sentence where something fails, and export.
+
+An explorer gives it pure functions from its state, which is the values of its controls by name, to figures. What a slider moves
+often and what rarely are figures apart, since plotly draws whole figures anew.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from workbench.widgets.background import Background, sentence
+from workbench.widgets.export_box import ExportBox
+from workbench.widgets.redraw import LiveFigure
+
+
+class Explorer(widgets.VBox):
+    """Controls, pictures, status line and export button."""
+
+    def __init__(
+        self,
+        name: str,
+        controls: Mapping[str, widgets.Widget],
+        rows: Sequence[Sequence[str]],
+        figures: Sequence[Callable[..., go.Figure]],
+    ):
+        """Draws the first pictures.
+
+        Args:
+            name: what exported files are called at first, and the CSS class `workbench-<name>`.
+            controls: widgets with a `value`, by name.
+            rows: names of controls, as they stand in rows above the pictures; what is in none is not shown.
+            figures: functions of the controls that their parameters name, drawn one below the other.
+
+        Raises:
+            ValueError: where the first pictures cannot be drawn; later failures are shown in the status line.
+        """
+        self.controls = dict(controls)
+        self._lock = threading.RLock()  # background work moves controls too
+        self._figures = {figure: inspect.signature(figure).parameters for figure in figures}
+        self._drawn = {figure: self._arguments(figure) for figure in figures}
+        self.pictures = [LiveFigure(figure(**self._drawn[figure])) for figure in figures]
+        self.background = Background()
+        self.export_box = ExportBox(name, self.figures, self.background)
+        wrap = widgets.Layout(flex_flow="row wrap")
+        shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
+        super().__init__([*shown, *self.pictures, widgets.HBox([self.export_box, self.background], layout=wrap)])
+        self.add_class(f"workbench-{name}")
+        for control_name, control in self.controls.items():
+            control.add_class(f"control-{control_name.replace('_', '-')}")
+            control.observe(self._changed, "value")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The values of the controls, by name."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def set(self, **values: Any) -> None:
+        """Moves controls, as a user would; the pictures follow."""
+        for name, value in values.items():
+            self.controls[name].value = value
+
+    def figures(self) -> list[go.Figure]:
+        """The figures of the present state, for static pictures and export."""
+        return [figure(**self._arguments(figure)) for figure in self._figures]
+
+    def refresh(self) -> None:
+        """Redraws the pictures whose controls moved; where that fails, the picture stays and a sentence says why."""
+        try:
+            with self._lock:
+                for figure, picture in zip(self._figures, self.pictures, strict=True):
+                    arguments = self._arguments(figure)
+                    if arguments != self._drawn[figure]:
+                        picture.redraw(figure(**arguments))
+                        self._drawn[figure] = arguments
+        except Exception as error:  # in a widget there is no other place to show it
+            self.background.say(sentence(error), error=True)
+        else:
+            if not self.background.running:
+                self.background.say("")
+
+    def renew(self) -> None:
+        """Draws every picture anew, after what lies behind it has changed."""
+        self._drawn = {figure: {} for figure in self._figures}
+        self.refresh()
+
+    def _arguments(self, figure: Callable[..., go.Figure]) -> dict[str, Any]:
+        return {name: self.controls[name].value for name in self._figures[figure]}
+
+    def _changed(self, _: object) -> None:
+        self.refresh()
+
+
+def slider(description: str, least: int, greatest: int, value: int) -> widgets.IntSlider:
+    """A slider over whole numbers, moved by mouse or arrow keys, that reports while it moves."""
+    style = {"description_width": "90px"}
+    return widgets.IntSlider(
+        value=value, min=least, max=greatest, description=description, style=style, layout=widgets.Layout(width="420px")
+    )
+
+
+def dropdown(description: str, options: Sequence[Any], value: Any = None, width: str = "420px") -> widgets.Dropdown:
+    """A list to choose one of; the first where no value is given."""
+    style = {"description_width": "90px"}
+    chosen = {} if value is None else {"value": value}
+    return widgets.Dropdown(options=options, description=description, style=style, layout=widgets.Layout(width=width), **chosen)

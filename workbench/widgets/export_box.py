@@ -1,0 +1,45 @@
+"""The export button of a widget: what is on screen as PDF, SVG, PNG or HTML, and the data behind it as CSV."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from workbench.figures.export import possible_formats, save_figures
+from workbench.widgets.background import Background, Progress
+
+FOLDER = Path("exports")
+FORMATS = ("pdf", "svg", "png", "html")
+
+
+class ExportBox(widgets.HBox):
+    """Name, format and button; what it wrote, or why not, is said in `background`."""
+
+    def __init__(self, name: str, figures: Callable[[], Sequence[go.Figure]], background: Background):
+        """`figures` gives what is on screen at the time the button is pressed; files are named after `name`."""
+        self.name = widgets.Text(value=name, description="save as", layout=widgets.Layout(width="260px"))
+        self.format = widgets.Dropdown(options=FORMATS, layout=widgets.Layout(width="80px"))
+        self.button = widgets.Button(description="Export", icon="download", tooltip="write picture and data into exports/")
+        self.button.add_class("workbench-export")
+        self.button.on_click(lambda _: self.export())
+        self._figures, self._background = figures, background
+        super().__init__([self.name, self.format, self.button])
+
+    def export(self) -> None:
+        """Writes `exports/name-1.format` and `exports/name-1.csv`, and so on for every picture; on a thread."""
+        figures, stem, format = self._figures(), self.name.value.strip(), self.format.value
+
+        def work(progress: Progress) -> str:
+            if not stem or Path(stem).name != stem:
+                raise ValueError(f"'{stem}' cannot be the name of a file; give a name without slashes")
+            progress(0.1, f"drawing {stem}.{format} …")
+            named = {f"{stem}-{number}": figure for number, figure in enumerate(figures, start=1)}
+            drawn = save_figures(named, FOLDER, (format,))
+            written = [*map(str, drawn), *(str(FOLDER / f"{name}.csv") for name in named)]
+            missing = (
+                "" if (format,) == possible_formats((format,)) else f"; no {format}, since no Chrome or Chromium was found"
+            )
+            return f"written: {', '.join(written)}{missing}"
+
+        self._background.start(work)

@@ -1,0 +1,41 @@
+"""The models that an explorer chooses among: every set of weights of some checkpoints, by name, loaded when first asked for."""
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+
+from models.hooked import HookedTransformer, load
+from models.tasks import make_task
+from workbench.comparison import Variant, find_checkpoints
+from workbench.widgets.example import Example, read_example
+
+KEPT_MODELS, KEPT_EXAMPLES = 4, 64
+
+
+class Variants:
+    """Sets of weights by the name that tables give them: `run, ema`."""
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]]):
+        """All weights of all checkpoints that the paths mean; raises CheckpointError for a path that holds none."""
+        found = [Variant(checkpoint, weights) for checkpoint in find_checkpoints(paths) for weights in checkpoint.card.weights]
+        self.by_name = {variant.name: variant for variant in found}
+        self.model = lru_cache(KEPT_MODELS)(self._load)
+        self.example = lru_cache(KEPT_EXAMPLES)(self._read)
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, in the order of `find_checkpoints`."""
+        return list(self.by_name)
+
+    @property
+    def longest(self) -> int:
+        """The longest input that any of them takes and its task poses."""
+        cards = [variant.checkpoint.card for variant in self.by_name.values()]
+        return max(min(make_task(card.task).longest, card.model.context) for card in cards)
+
+    def _load(self, name: str) -> HookedTransformer:
+        variant = self.by_name[name]
+        return load(variant.checkpoint.folder, variant.weights)
+
+    def _read(self, name: str, number: int) -> Example:
+        return read_example(self.model(name), make_task(self.by_name[name].checkpoint.card.task), number)
