@@ -142,7 +142,7 @@ def measure(quick: bool) -> tuple[dict[str, float], dict[str, float]]:
         ways["fleet"] = fleet_steps([config_of(setting, seed) for seed in range(setting.members)])
         if setting.folds:
             ways["hooked"] = hooked_steps(config_of(setting, 0))
-        measured = rates(ways, *((3, 64) if quick else (9, 160)))
+        measured = rates(ways, *((3, 48) if quick else (9, 160)))
         for way, values in measured.items():
             figures[f"{setting.name}_{way}_steps_per_s"] = statistics.median(values)
         for other in ways.keys() - {"fleet"}:

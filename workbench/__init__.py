@@ -16,21 +16,25 @@ if TYPE_CHECKING:
     from models.hooked import load
     from models.tasks import make_task
     from probes.certificate import certify
+    from workbench.ablation import ablate
     from workbench.comparison import compare
     from workbench.evaluation import evaluate
+    from workbench.patching import patch
     from workbench.training import train
 
 refuse_shadowed_packages()
 
 _HOMES = {
+    "ablate": "workbench.ablation",
     "load": "models.hooked",
     "make_task": "models.tasks",
     "certify": "probes.certificate",
     "compare": "workbench.comparison",
     "evaluate": "workbench.evaluation",
+    "patch": "workbench.patching",
     "train": "workbench.training",
 }
-__all__ = ["certify", "compare", "evaluate", "load", "make_task", "train"]
+__all__ = ["ablate", "certify", "compare", "evaluate", "load", "make_task", "patch", "train"]
 
 
 def __getattr__(name: str) -> Any:

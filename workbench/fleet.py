@@ -32,7 +32,7 @@ from workbench.training_config import TrainingConfig
 SHARED = ("task", "train_length", "steps", "batch", "precision", "threads")
 """Fields that are equal for all members, beside those of the model other than its dropout rates."""
 
-HEAP_KEPT = 1 << 25
+HEAP_KEPT = 31 << 20
 """Bytes. Once glibc has freed a block of this size it keeps smaller ones, and twice as much in all, instead of giving them
 back to the system after every step, which costs a tenth of the time."""
 

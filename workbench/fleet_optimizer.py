@@ -17,7 +17,6 @@ from workbench.training_config import TrainingConfig
 
 EPSILON = 1e-8  # torch's default, which the trainer uses
 CLIP_EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_
-RATES = ("scale", "shrink", "beta1", "beta2", "root_correction", "clip", "ema")
 
 
 class StackedParameters:
@@ -69,9 +68,9 @@ class FleetOptimizer:
 
 
 def member_rates(config: TrainingConfig, step: int) -> tuple[float, ...]:
-    """What one member's update at `step` is governed by, in the order of `RATES`.
+    """What one member's update at `step` is governed by: scale, shrink, beta1, beta2, root correction, clip, ema's beta.
 
-    scale and root_correction take up AdamW's bias corrections; shrink is the decoupled decay's factor.
+    Scale and root correction take up AdamW's bias corrections; shrink is the decoupled decay's factor.
     """
     rate = config.learning_rate_at(step)
     return (

@@ -35,6 +35,7 @@ WAIT_FOR_LOCK_SECONDS = 60
 DATABASE_ERRORS = (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 NUMBER, ATTEMPT, WORKER, RESULT = "number", "attempt", "worker", "result"
 """User attributes of a trial: number of its parameter set, attempts before it, host and process, and what was measured."""
+RANGES = "ranges"
 SETTINGS = "search"
 """User attribute of the study: what all its trials have in common."""
 
@@ -86,7 +87,7 @@ class Ledger:
             lambda: optuna.create_study(storage=self.storage, study_name=study_name(space), load_if_exists=True)
         )
         _patiently(lambda: _attempts.create(self.storage.engine, checkfirst=True))
-        agreed = {**space.model_dump(), **settings}
+        agreed = {**space.model_dump(), **settings, RANGES: space.fingerprint}
         if SETTINGS not in self.study.user_attrs:
             self.study.set_user_attr(SETTINGS, agreed)
         _require_equal(self.study.user_attrs[SETTINGS], agreed)

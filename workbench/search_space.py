@@ -4,7 +4,9 @@ So a search that is stopped, resumed or spread over machines neither repeats nor
 them (`workbench/search.py`), nor for who trains which (`workbench/search_ledger.py`).
 """
 
+import hashlib
 import itertools
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -150,6 +152,12 @@ class SearchSpace(Config):
             seed=_Draws(self.seed, number).integer("training seed", MAX_TRAINING_SEED),
             save_every=self.steps,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells searches apart whose ranges differ because the workbench that drew them did."""
+        drawn = {**{name: str(one) for name, one in self.distributions().items()}, "first": self.parameters(0)}
+        return hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()[:12]
 
     def distributions(self) -> dict[str, "BaseDistribution"]:
         """Optuna's words for the space, by parameter. Conditional parameters are among them."""

@@ -13,7 +13,7 @@ import optuna
 import pandas as pd
 
 from models.config import WEIGHTS
-from workbench.search_ledger import NUMBER, RESULT, SETTINGS, completed_trials, open_storage
+from workbench.search_ledger import NUMBER, RANGES, RESULT, SETTINGS, completed_trials, open_storage
 from workbench.search_space import SearchSpace
 
 REGIONS = ("inside", "beyond")
@@ -89,10 +89,13 @@ def read_studies(url: str) -> list[StudyTables]:
 
 
 def study_tables(study: optuna.Study) -> StudyTables:
-    """The tables of one search, from its completed trials."""
-    settings = dict(study.user_attrs[SETTINGS])
-    sequences = settings.pop("sequences")
-    space = SearchSpace.model_validate(settings)
+    """The tables of one search, from its completed trials. Raises ValueError for one that was drawn from other ranges."""
+    settings = study.user_attrs[SETTINGS]
+    space = SearchSpace.model_validate({name: settings[name] for name in SearchSpace.model_fields})
+    if settings[RANGES] != space.fingerprint:
+        raise ValueError(
+            f"{study.study_name} was drawn from other ranges than this workbench's; read it with the one that made it"
+        )
     drawn, curves = [], []
     for trial in completed_trials(study):
         result = json.loads(trial.user_attrs[RESULT])
@@ -104,7 +107,7 @@ def study_tables(study: optuna.Study) -> StudyTables:
     trials["diverged"] = trials["diverged"].astype("Int64")
     table = pd.DataFrame(curves, columns=["number", "weights", "length", "metric", "value"])
     outcomes = region_outcomes(table, trials["train_length"])
-    return StudyTables(study.study_name, space, sequences, trials, table, outcomes)
+    return StudyTables(study.study_name, space, settings["sequences"], trials, table, outcomes)
 
 
 def _curve_rows(result: Mapping[str, Any]) -> Iterator[tuple[str, int, str, float]]:

@@ -42,6 +42,9 @@ MAKERS: Mapping[str, Callable[[StudyTables], pd.DataFrame]] = {
 }
 """What is computed of a search, by the name of its file."""
 
+FEWEST = 32
+"""Trials below which a study says nothing: the regression on everything that was drawn has 13 terms."""
+
 IN_REPORT = {
     "averaging": "Averaging on the same trajectory",
     "dropout": "Dropout at each site",
@@ -55,10 +58,15 @@ IN_REPORT = {
 def write_study(url: str, out: str | os.PathLike[str], formats: Sequence[str], progress: bool = False) -> list[Path]:
     """Analyses every search in a database and writes a folder for each into `out`; returns the paths of the reports.
 
-    Raises ValueError where there is no search with a completed trial; `formats` as `save_figures` takes them.
+    Raises ValueError where there is no search, or one with too few completed trials; `formats` as `save_figures` takes them.
     """
     reports = []
     for tables in read_studies(url):
+        if len(tables.finished) < FEWEST:
+            raise ValueError(
+                f"{tables.name} has {len(tables.finished)} completed trials that did not diverge, too few to tell the effects "
+                f"of its parameters apart, expected at least {FEWEST}; run workbench search with more --trials"
+            )
         folder = Path(out) / tables.name
         names = tqdm(MAKERS, disable=not progress, desc=tables.name)
         results = {name: MAKERS[name](tables) for name in names}

@@ -124,6 +124,23 @@ class NotebookPage:
             times.append(self.page.evaluate("Promise.race([newPicture, new Promise(done => setTimeout(done, 5000, 5000))])"))
         return times
 
+    def click_point(self, plot: Locator, axes: str, x: float, y: float) -> None:
+        """Clicks the point (x, y) of a panel of a plot; `axes` is the panel's number in plotly: empty, `2`, ..."""
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        at = plot.evaluate(
+            """(plot, [axes, x, y]) => {
+                const [across, down] = [plot._fullLayout['xaxis' + axes], plot._fullLayout['yaxis' + axes]];
+                return [across._offset + across.d2p(x), down._offset + down.d2p(y)];
+            }""",
+            [axes, x, y],
+        )
+        assert box is not None
+        self.page.mouse.move(box["x"] + at[0] - 3, box["y"] + at[1])
+        self.page.mouse.move(box["x"] + at[0], box["y"] + at[1])
+        self.page.wait_for_timeout(150)  # plotly takes a click for one on what it hovers over, and it looks 50 ms later
+        self.page.mouse.click(box["x"] + at[0], box["y"] + at[1])
+
 
 @contextmanager
 def serving(module: str, arguments: list[str], home: Path, ready: str) -> Iterator[tuple[str, str]]:
@@ -136,6 +153,9 @@ def serving(module: str, arguments: list[str], home: Path, ready: str) -> Iterat
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
     folders = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    news = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false"}')  # else it asks, on top of the notebook
     folders |= {"IPYTHONDIR": str(home / "ipython"), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
     command = [sys.executable, "-m", module, *(word.format(port=port, token=token) for word in arguments)]
     log_path = home / "server.log"

@@ -10,7 +10,7 @@ import json
 import numpy as np
 import optuna
 
-from workbench.search_ledger import NUMBER, RESULT, SETTINGS, study_name
+from workbench.search_ledger import NUMBER, RANGES, RESULT, SETTINGS, study_name
 from workbench.search_result import SCALED_TO_BEMA, SCALED_TO_NEED
 from workbench.search_space import SearchSpace
 
@@ -48,7 +48,7 @@ def planted_result(number: int, noise: float = 0.05) -> dict:
 def planted_study(trials: int, storage: optuna.storages.BaseStorage | None = None) -> optuna.Study:
     """The whole search; trial 3 diverged."""
     study = optuna.create_study(storage=storage, study_name=study_name(SPACE))
-    study.set_user_attr(SETTINGS, {**SPACE.model_dump(), "sequences": 64})
+    study.set_user_attr(SETTINGS, {**SPACE.model_dump(), "sequences": 64, RANGES: SPACE.fingerprint})
     distributions = SPACE.distributions()
     made = []
     for number in reversed(range(trials)):

@@ -94,7 +94,7 @@ def test_two_threads_give_the_bits_of_one(sites):
         torch.testing.assert_close(states[1][name], tensor, rtol=1e-5, atol=1e-7, msg=name)
 
 
-def test_a_diverged_member_is_frozen_and_the_others_go_on():
+def test_a_diverged_member_is_frozen_and_the_others_go_on(tmp_path):
     bad = {"learning_rate": 1e30, "warmup": 0, "gradient_clip": 1e9}
     with_it = Fleet([member(seed=1), member(seed=2, **bad), member(seed=3)])
     without = Fleet([member(seed=1), member(seed=3)])
@@ -107,10 +107,12 @@ def test_a_diverged_member_is_frozen_and_the_others_go_on():
         assert bool(tensor.isfinite().all()), name
     for i, j in ((0, 0), (2, 1)):
         assert all(torch.equal(tensor, without.state(j)[name]) for name, tensor in with_it.state(i).items())
-    before = with_it.state(1)
+    before = {weights: with_it.state(1, weights) for weights in WEIGHTS}
     with_it.run(40)
     assert with_it.diverged == [None, step, None]
-    assert all(torch.equal(tensor, before[name]) for name, tensor in with_it.state(1).items())
+    for weights, state in before.items():
+        assert all(torch.equal(tensor, state[name]) for name, tensor in with_it.state(1, weights).items()), weights
+    assert with_it.save_member(1, tmp_path / "diverged", "diverged").step == step - 1
 
 
 @pytest.mark.parametrize("shape", ["branch norm", "mlp"])

@@ -32,6 +32,7 @@ from workbench.study_effects import (
     rank_table,
 )
 from workbench.study_intervals import Estimate
+from workbench.study_report import write_study
 
 from .planted_study import BENEFIT, EFFECT, SPACE, planted_result, planted_study
 
@@ -216,6 +217,21 @@ def test_the_command_writes_tables_figures_and_a_page_without_a_number_unexplain
     assert f"{len(written)} checks" in body
     assert "1 of them diverged" in body
     assert len(list((folder / "figures").glob("*.html"))) == 5
+
+
+def test_a_search_drawn_from_other_ranges_is_refused(monkeypatch):
+    study = planted_study(2)
+    monkeypatch.setattr("workbench.search_space.LEARNING_RATE", (1e-4, 1e-2))
+    with pytest.raises(ValueError, match="drawn from other ranges"):
+        study_tables(study)
+
+
+def test_too_few_trials_are_refused_in_one_sentence(tmp_path):
+    url = f"sqlite:///{tmp_path}/search.db"
+    planted_study(20, open_storage(url))
+    with pytest.raises(ValueError, match="19 completed trials .* expected at least 32; run workbench search with more"):
+        write_study(url, tmp_path / "out", ["html"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_storage_without_a_search_is_refused_in_one_sentence(tmp_path):

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 import ipywidgets as widgets
 from pydantic import ValidationError
@@ -12,11 +11,8 @@ class Stopped(Exception):
     """Raised inside work that was asked to stop."""
 
 
-class Progress(Protocol):
-    """What work calls as it goes on."""
-
-    def __call__(self, share: float, text: str = "") -> None:
-        """Shows how much is done, in [0, 1], and with what; raises `Stopped` where the user asked for that."""
+Progress = Callable[[float, str], None]
+"""What work calls as it goes on: the share that is done, and a text. It raises `Stopped` where the user asks for that."""
 
 
 def sentence(error: Exception) -> str:
@@ -74,7 +70,7 @@ class Background(widgets.HBox):
         escaped = text.replace("&", "&amp;").replace("<", "&lt;")
         self.message.value = f'<span role="status" style="color:{colour}">{escaped}</span>' if text else ""
 
-    def _report(self, share: float, text: str = "") -> None:
+    def _report(self, share: float, text: str) -> None:
         if self._stop.is_set():
             raise Stopped
         self.bar.value = share

@@ -30,4 +30,4 @@ def othello_run(tmp_path_factory):
 @pytest.fixture
 def checked():
     """Builds a figure again with every property checked, which explorers leave out for speed, and returns it."""
-    return lambda figure: go.Figure(figure.to_dict())
+    return lambda figure: go.Figure([trace.to_plotly_json() for trace in figure.data], figure.layout.to_plotly_json())

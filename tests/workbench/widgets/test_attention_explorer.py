@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from plotly.callbacks import Points
 
 from models.hooked import load
@@ -16,8 +17,6 @@ def test_the_pattern_is_the_models_own_up_to_the_length(explorer, othello_run, c
     explorer.set(model="game, ema", example=1, layer=1, head=2, length=12, relative=False)
     overview, drawn = checked(explorer.figures()[0]).data
     read = explorer.view.variants.example("game, ema", 1)
-    import torch
-
     _, cache = load(othello_run, weights="ema").run_with_cache(torch.from_numpy(read.tokens[:12])[None])
     expected = cache["pattern", 1][0, 2].numpy()
     z = np.array(drawn.z, float)

@@ -28,7 +28,7 @@ def test_work_can_be_stopped_and_only_one_runs_at_a_time():
     def work(progress):
         begun.set()
         go_on.wait(10)
-        progress(0.5)
+        progress(0.5, "half")
         after.append("not stopped")
         return "done"
 

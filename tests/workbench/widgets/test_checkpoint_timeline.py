@@ -27,8 +27,7 @@ def test_weights_are_chosen_and_one_step_is_no_course(runs):
     timeline = CheckpointTimeline(runs, compare(runs, sequences=5, steps="all"))
     timeline.controls["weights"].boxes["raw"].value = False
     names = {trace.name for trace in timeline.pictures[0].data if trace.visible is not False and trace.name}
-    assert names == {
-        f"{dropout}, {weights}" for dropout in ("no dropout", "dropout attention 0.1") for weights in ("ema", "bema")
-    }
+    dropouts = ("no dropout", "dropout attention 0.1")
+    assert names == {f"{dropout}, {weights}" for dropout in dropouts for weights in ("ema", "bema")}
     with pytest.raises(ValueError, match="two training steps"):
         TimelineView(compare(runs, sequences=5))

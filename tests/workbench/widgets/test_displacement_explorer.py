@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from plotly.callbacks import Points
 
-from models.checkpoint import save_checkpoint
+from models.checkpoint import find_checkpoint, read_card, read_weights, save_checkpoint
 from models.hooked import load
 from models.set_complement.closed_form import closed_form
 from probes.certificate import certify
@@ -16,18 +17,13 @@ VOCAB, GAP = 6, 3.0
 def solved(tmp_path_factory):
     """The closed form, which solves every length, as a checkpoint."""
     folder = tmp_path_factory.mktemp("closed-form") / "solved"
-    state = {name: tensor for name, tensor in closed_form(VOCAB, VOCAB - 1, GAP).state_dict().items()}
-    model = save_run(folder.parent, "shape", vocab=VOCAB, width=VOCAB - 1, head_width=VOCAB - 1, weights=("raw",))
-    like = load(model)
-    kept = {name: state[name].float() for name in load_plain_keys(model) if name in state}
-    save_checkpoint(folder, like.card.model_copy(update={"name": "solved", "sha256": {}}), {"raw": kept})
+    shape = find_checkpoint(
+        save_run(folder.parent, "shape", vocab=VOCAB, width=VOCAB - 1, head_width=VOCAB - 1, weights=("raw",))
+    )
+    state = closed_form(VOCAB, VOCAB - 1, GAP).state_dict()
+    weights = {name: state[name].float() for name in read_weights(shape, "raw")}
+    save_checkpoint(folder, read_card(shape).model_copy(update={"name": "solved", "sha256": {}}), {"raw": weights})
     return folder
-
-
-def load_plain_keys(run):
-    from models.checkpoint import find_checkpoint, read_weights
-
-    return read_weights(find_checkpoint(run), "raw")
 
 
 def test_tables_of_the_closed_form_are_what_theory_says(solved, checked):
@@ -55,8 +51,6 @@ def test_a_failing_length_names_its_counterexample(runs):
 
 
 def test_a_click_chooses_the_pair(runs):
-    from plotly.callbacks import Points
-
     explorer = DisplacementExplorer(runs[:1])
     explorer._choose(None, Points(xs=[5], ys=[2]), None)
     assert explorer.state["row"] == 2 and explorer.state["column"] == 5

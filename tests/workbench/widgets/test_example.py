@@ -16,9 +16,9 @@ def test_an_example_is_what_the_model_itself_gives(run, request):
     read = read_example(model, task, 3)
     tokens = torch.from_numpy(read.tokens)[None]
     logits, cache = model.run_with_cache(tokens)
-    assert np.allclose(read.probability, logits[0].double().softmax(-1).numpy(), atol=1e-12)
+    assert np.allclose(read.probability, logits[0].detach().double().softmax(-1).numpy(), atol=1e-12)
     for layer in range(model.cfg.n_layers):
-        pattern = cache["pattern", layer][0].numpy()
+        pattern = cache["pattern", layer][0].detach().numpy()
         assert np.array_equal(read.pattern[layer], pattern.astype(float))
         expected = scipy.stats.entropy(pattern.astype(float), axis=-1)
         assert np.allclose(read.entropy[layer], expected, atol=1e-6)

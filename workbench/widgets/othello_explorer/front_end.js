@@ -65,16 +65,15 @@ function redraw(place, html) {
   const active = place.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   place.innerHTML = html;
   place.querySelectorAll(".oe-grid").forEach((grid) => {
-    const cells = [...grid.querySelectorAll(".oe-at")];
-    const first = cells.find((cell) => cell.dataset.chosen) ?? cells.find((cell) => cell.dataset.step) ?? cells[0];
-    cells.forEach((cell) => cell.setAttribute("tabindex", cell === first ? "0" : "-1"));
+    const first = ["[data-chosen]", "[data-step]", ".oe-at"].map((wanted) => grid.querySelector(wanted)).find((cell) => cell);
+    first?.setAttribute("tabindex", "0"); // the others are reached by arrow keys
   });
   if (active !== undefined) focusCell(place.querySelector(`[data-key="${CSS.escape(active)}"]`));
 }
 
 function focusCell(cell) {
   if (!cell) return;
-  cell.closest(".oe-grid").querySelectorAll(".oe-at").forEach((other) => other.setAttribute("tabindex", "-1"));
+  cell.closest(".oe-grid").querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
   cell.setAttribute("tabindex", "0");
   cell.focus({ preventScroll: true });
 }

@@ -7,7 +7,7 @@ numbers (`look.py`), nor how a picture is drawn (`boards.py`, `charts.py`).
 import base64
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -48,7 +48,8 @@ def standalone(look: Look) -> str:
     shown = pictures(look)
     title = f"{look.state.model}, {look.moves} moves"
     style = "font:13px 'Open Sans',Helvetica,Arial,sans-serif;color:#222;background:white;padding:12px;max-width:960px"
-    side = f'<div style="display:flex;gap:18px;flex-wrap:wrap"><div>{shown["boards"]}</div><div style="width:410px">{shown["ranking"]}</div></div>'
+    board, beside = f"<div>{shown['boards']}</div>", f'<div style="width:410px">{shown["ranking"]}</div>'
+    side = f'<div style="display:flex;gap:18px;flex-wrap:wrap">{board}{beside}</div>'
     return f'<div style="{style}"><b>{html.escape(title)}</b>{side}{shown["lengths"]}{shown["panel"]}</div>'
 
 
@@ -259,28 +260,22 @@ def _effects(
     depth = charts.through_depth(
         depths, found.mean("lens"), found.mean("probability"), found.mean("illegal_mass"), tops or (), ranks or (), asked
     )
-    removed = charts.parts_map(
-        "without it: the advantage",
-        "change, in logits; blue: it carries the answer",
-        parts,
-        found.mean("removed"),
-        signed,
-        chosen,
-        "removed",
-    )
-    mass = charts.parts_map(
-        "without it: the illegal mass", "change, in %; orange: it holds them down", parts,
-        100 * found.mean("removed_illegal_mass"), lambda value: signed(value, 1), chosen, "mass",
-    )  # fmt: skip
+    without, mass = found.mean("removed"), 100 * found.mean("removed_illegal_mass")
     direct = [direct_of(found, part) for part in parts]
-    rest = {kind: sum(value for (name, _, _), value in found.direct.items() if name == kind) / found.positions
-            for kind in ("embedding", "positions", "attention bias", "bias", "total")}  # fmt: skip
+    kinds = ("embedding", "positions", "attention bias", "bias", "total")
+    rest = {
+        kind: sum(value for (name, _, _), value in found.direct.items() if name == kind) / found.positions for kind in kinds
+    }
     told = ", ".join(f"{kind} {signed(value)}" for kind, value in rest.items() if kind == "total" or abs(value) >= 0.005)
-    wrote = charts.parts_map(
-        "what it writes directly", "share of the advantage, in logits", parts, direct, signed, chosen, "direct"
-    )
+
+    def part_map(title: str, note: str, values: Sequence[float] | np.ndarray, digits: int = 2) -> str:
+        return charts.parts_map(title, note, parts, values, lambda value: signed(value, digits), chosen, key=title)
+
+    removed = part_map("without it: the advantage", "change, in logits; blue: it carries the answer", without)
+    illegal = part_map("without it: the illegal mass", "change, in %; orange: it holds them down", mass, digits=1)
+    wrote = part_map("what it writes directly", "share of the advantage, in logits", direct)
     wrote += f'<p class="oe-caption" style="max-width:270px;margin:0 0 0 4px;color:{MUTED}">beside it: {told}</p>'
-    return _row(depth, f'<div style="display:grid;gap:12px">{removed}{wrote}</div>', mass)
+    return _row(depth, f'<div style="display:grid;gap:12px">{removed}{wrote}</div>', illegal)
 
 
 def _many(look: Look) -> str:

@@ -64,6 +64,7 @@ def button(
         *content,
         class_="oe-at" + (" oe-act" if step else ""),
         role="button" if step else "img",
+        tabindex=-1,
         data_key=key,
         data_step=step,
         data_arguments=json.dumps(arguments) if step else None,

@@ -1,0 +1,159 @@
+"""The notebooks' widgets in a real JupyterLab: by mouse and by keys, in time, exported, and without a script that fails."""
+
+import os
+import statistics
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Locator, expect
+
+MEDIAN_MS, P95_MS = 150, 300
+ROUNDS = 4
+
+
+def data(plot: Locator, what: str = "y") -> list:
+    """What a plot shows: one list a visible trace, and the title."""
+    return plot.evaluate(
+        """(plot, what) => [plot.layout.title?.text, JSON.stringify(plot.layout.shapes),
+            ...plot._fullData.filter(trace => trace.visible === true).map(trace => Array.from(trace[what] ?? [], String))]""",
+        what,
+    )
+
+
+def changes(plot: Locator, before: list, what: str = "y") -> list:
+    """Waits until a plot shows something else, and returns it."""
+    for _ in range(100):
+        now = data(plot, what)
+        if now != before:
+            return now
+        plot.page.wait_for_timeout(100)
+    raise AssertionError("the plot did not change in 10 s")
+
+
+def is_quick(notebook, slider: Locator, plot: Locator) -> None:
+    """Every step of the slider, once it was visited, is drawn in time; on a crowded machine that cannot be told."""
+    keys = ["ArrowLeft"] * 12 + ["ArrowRight"] * 12
+    notebook.slide(slider, plot, keys)
+    seen = []
+    for _ in range(ROUNDS):
+        times = sorted(notebook.slide(slider, plot, keys))
+        seen.append((round(statistics.median(times)), round(times[int(0.95 * len(times))])))
+        if seen[-1][0] <= MEDIAN_MS and seen[-1][1] <= P95_MS:
+            return
+    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+        pytest.xfail(f"the machine is crowded: median and 95th percentile {seen} ms")
+    raise AssertionError(f"median and 95th percentile of {ROUNDS} rounds: {seen} ms, wanted {MEDIAN_MS} and {P95_MS}")
+
+
+def shows(widget: Locator, plots: int) -> list[Locator]:
+    """The plots of a widget, once they are drawn."""
+    found = widget.locator(".js-plotly-plot")
+    found.nth(plots - 1).locator(".main-svg").first.wait_for(timeout=30_000)
+    return [found.nth(number) for number in range(plots)]
+
+
+def test_lengths_and_training_steps_are_explored_and_exported(lab, page, tmp_path):
+    notebook = lab.open(page, "01_compare_dropout_and_ema")
+    notebook.run_all()
+    widget = notebook.widget("workbench-length-explorer")
+    curves, example = shows(widget, 2)
+    before = data(curves), data(example)
+    notebook.slide(widget.locator(".control-length"), example, ["ArrowRight"] * 3)
+    assert changes(curves, before[0])[1] != before[0][1] and changes(example, before[1])
+
+    before = data(curves)
+    widget.get_by_label("raw", exact=True).press(" ")
+    assert len(changes(curves, before)) < len(before)
+    widget.get_by_label("raw", exact=True).press(" ")
+    page.wait_for_timeout(1000)
+    page.screenshot(path=tmp_path / "length-explorer.png")
+    widget.screenshot(path=tmp_path / "length-explorer-whole.png")
+
+    widget.locator(".workbench-export").click()
+    expect(widget.get_by_role("status")).to_contain_text("written: ", timeout=60_000)
+    pdf = lab.folder / "exports" / "length-explorer-1.pdf"
+    assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 10_000
+    table = pd.read_csv(lab.folder / "exports" / "length-explorer-1.csv")
+    assert {"no dropout, raw", "dropout residual 0.1, bema"} <= set(table["curve"]) and table["x"].max() == 31
+    is_quick(notebook, widget.locator(".control-length"), example)
+
+    timeline = notebook.widget("workbench-checkpoint-timeline")
+    (course,) = shows(timeline, 1)
+    before = data(course)
+    notebook.slide(timeline.locator(".control-length"), course, ["ArrowLeft"] * 5)
+    assert "length 10" in changes(course, before)[0]
+    timeline.screenshot(path=tmp_path / "checkpoint-timeline.png")
+    is_quick(notebook, timeline.locator(".control-length"), course)
+
+
+def test_the_mechanism_is_explored(lab, page, tmp_path):
+    notebook = lab.open(page, "02_set_complement_mechanism")
+    notebook.run_all()
+    widget = notebook.widget("workbench-displacement-explorer")
+    tables, summary = shows(widget, 2)
+    before = data(summary)
+    notebook.slide(widget.locator(".control-length"), summary, ["ArrowLeft"] * 4)
+    assert "length 27" in changes(summary, before)[0]
+    before = data(summary)
+    notebook.click_point(tables, "2", 14, 7)
+    changes(summary, before)
+    expect(tables).to_contain_text("D[7, 14]")
+    page.wait_for_timeout(500)
+    widget.screenshot(path=tmp_path / "displacement-explorer.png")
+    is_quick(notebook, widget.locator(".control-length"), summary)
+
+    attention = notebook.widget("workbench-attention-explorer")
+    pattern, rows = shows(attention, 2)
+    before = data(rows)
+    attention.locator(".control-model select").select_option("othello-mini-none, raw")
+    changes(rows, before)
+    notebook.slide(attention.locator(".control-length"), pattern, ["End"])
+    expect(pattern).to_contain_text("dispersion / ln 59")
+    before = data(rows)
+    notebook.click_point(pattern, "", 2, 3)
+    changes(rows, before)
+    expect(pattern).to_contain_text("attention of layer 3, head 2")
+    page.wait_for_timeout(500)
+    attention.screenshot(path=tmp_path / "attention-explorer.png")
+    is_quick(notebook, attention.locator(".control-length"), pattern)
+
+
+def test_a_head_is_clicked_on_the_ablation_map(lab, page, tmp_path):
+    notebook = lab.open(page, "04_ablation")
+    notebook.run_all()
+    widget = notebook.widget("workbench-ablation-map")
+    (plot,) = shows(widget, 1)
+    before = data(plot)
+    notebook.click_point(plot, "", 3, 2)
+    changes(plot, before)
+    expect(plot).to_contain_text("layer 2, head 3")
+    widget.locator(".control-method select").select_option("mean")
+    expect(widget.get_by_role("status")).to_contain_text("press Measure")
+    widget.get_by_role("button", name="Measure").click()
+    expect(widget.get_by_role("status")).to_contain_text("measured by mean on 64", timeout=90_000)
+    page.wait_for_timeout(500)
+    widget.screenshot(path=tmp_path / "ablation-map.png")
+    is_quick(notebook, widget.locator(".control-length"), plot)
+
+
+def test_a_model_is_trained_paused_and_watched(lab, page, tmp_path):
+    notebook = lab.open(page, "07_train_and_watch")
+    notebook.run_all()
+    widget = notebook.widget("workbench-train-and-watch")
+    (plot,) = shows(widget, 1)
+    expect(widget.get_by_role("status")).to_contain_text("it is finished")
+    before = data(plot)
+    notebook.slide(widget.locator(".control-moment"), plot, ["Home"])
+    assert changes(plot, before)[0] != before[0]
+
+    widget.get_by_role("button", name="Stop").click()
+    expect(widget.get_by_label("run", exact=True)).to_have_value("watched-2")
+    before = data(plot)
+    widget.get_by_role("button", name="Start").click()
+    changes(plot, before)
+    expect(widget.get_by_role("status")).to_contain_text("step ", timeout=30_000)
+    widget.get_by_role("button", name="Pause").click()
+    expect(widget.get_by_role("status")).to_contain_text("Start goes on with it", timeout=30_000)
+    assert list((lab.folder / "runs" / "watched-2" / "checkpoints").glob("step_*/ema.safetensors"))
+    page.wait_for_timeout(500)
+    widget.screenshot(path=tmp_path / "train-and-watch.png")
