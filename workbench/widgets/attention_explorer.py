@@ -35,7 +35,7 @@ class AttentionView:
         read = self._read(model, example, layer, head)
         length = min(length, read.longest)
         titles = (f"dispersion / ln {length}, by head", f"attention of layer {layer}, head {head}")
-        layout = grid(titles, 2, column_widths=[0.36, 0.64], horizontal_spacing=0.16)
+        layout = grid(titles, 2, column_widths=[0.36, 0.64], horizontal_spacing=0.2)
         layout["xaxis"] |= {"title": {"text": "head", "standoff": 2}, "dtick": 1}
         layout["yaxis"] |= {"title": {"text": "layer", "standoff": 2}, "dtick": 1, "autorange": "reversed", "showgrid": False}
         end = [0.5, length + 0.5]
@@ -80,7 +80,7 @@ class AttentionView:
 
 def _overview(read: Example, length: int) -> Json:
     most = np.log(length) if length > 1 else 1.0
-    bar = dict(x=0.375, len=1, thickness=10, tickfont=dict(size=10))
+    bar = dict(x=0.3, len=1, thickness=10, tickfont=dict(size=10))
     hover = "layer %{y}, head %{x}: %{z:.3f} of ln s<extra>click to choose</extra>"
     heat = dict(type="heatmap", z=cells(read.entropy[:, :, length - 1] / most), zmin=0, zmax=1, colorscale=SEQUENTIAL)
     return heat | dict(colorbar=bar, hovertemplate=hover, xgap=1, ygap=1)

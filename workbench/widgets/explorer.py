@@ -9,12 +9,31 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from workbench.widgets.background import Background, sentence
 from workbench.widgets.export_box import ExportBox
 from workbench.widgets.redraw import LiveFigure
+
+
+class Fitter(anywidget.AnyWidget):
+    """Nothing to see: fits plots to the page's width when they first come into view; drawn out of view, plotly guesses it."""
+
+    _esm = """
+    export default {
+      render({ el }) {
+        const observer = new IntersectionObserver((entries) => {
+          if (!entries.some((entry) => entry.isIntersecting)) return;
+          observer.disconnect();
+          window.dispatchEvent(new Event("resize"));
+        });
+        observer.observe(el);
+        return () => observer.disconnect();
+      },
+    };
+    """
 
 
 class Explorer(widgets.VBox):
@@ -47,7 +66,8 @@ class Explorer(widgets.VBox):
         self.export_box = ExportBox(name, self.figures, self.background)
         wrap = widgets.Layout(flex_flow="row wrap")
         shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
-        super().__init__([*shown, *self.pictures, widgets.HBox([self.export_box, self.background], layout=wrap)])
+        foot = widgets.HBox([self.export_box, self.background], layout=wrap)
+        super().__init__([Fitter(), *shown, *self.pictures, foot])
         self.add_class(f"workbench-{name}")
         for control_name, control in self.controls.items():
             control.add_class(f"control-{control_name.replace('_', '-')}")

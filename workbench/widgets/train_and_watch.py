@@ -147,9 +147,9 @@ class TrainAndWatch(Explorer):
         for name, act in (("Start", self.start), ("Pause", self.pause), ("Stop", self.stop)):
             self.buttons[name].on_click(lambda _, act=act: act())
         self.background.children = (self.background.bar, self.background.message)
-        *settings, moment, picture, foot = self.children  # type: ignore[has-type]
+        *settings, moment, picture, _ = self.children  # type: ignore[has-type]
         head = widgets.HBox([self.name, *self.buttons.values(), self.background])
-        self.children = (*settings, head, moment, picture, foot)
+        self.children = (*settings, head, moment, picture, self.export_box)
 
     @property
     def run(self) -> Path:
