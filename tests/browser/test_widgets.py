@@ -27,7 +27,7 @@ def changes(plot: Locator, before: list, what: str = "y") -> list:
         if now != before:
             return now
         plot.page.wait_for_timeout(100)
-    plot.page.screenshot(path="/tmp/unchanged.png"); raise AssertionError("the plot did not change in 10 s")
+    raise AssertionError("the plot did not change in 10 s")
 
 
 def is_quick(notebook, slider: Locator, plot: Locator) -> None:
