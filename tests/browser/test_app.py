@@ -12,6 +12,8 @@ import urllib.request
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a real browser: `make test-all` runs it
+
 
 @pytest.fixture
 def app(tmp_path):
@@ -61,9 +63,9 @@ def test_the_comparison_is_an_app_behind_a_token(app, page, tmp_path):
     plot = widget.locator(".js-plotly-plot").nth(1)
     plot.locator(".main-svg").first.wait_for(timeout=120_000)
     assert page.locator(".jp-InputArea-editor").count() == 0, "code is shown"
-    before = plot.inner_text()
+    before = plot.text_content()
     widget.locator(".control-length .noUi-handle").press("ArrowLeft")
-    page.wait_for_function("([plot, before]) => plot.innerText !== before", arg=[plot.element_handle(), before])
+    page.wait_for_function("([plot, before]) => plot.textContent !== before", arg=[plot.element_handle(), before])
     page.wait_for_timeout(500)
     page.screenshot(path=tmp_path / "app.png")
 

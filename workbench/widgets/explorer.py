@@ -19,17 +19,14 @@ from workbench.widgets.redraw import LiveFigure
 
 
 class Fitter(anywidget.AnyWidget):
-    """Nothing to see: fits plots to the page's width when they first come into view; drawn out of view, plotly guesses it."""
+    """Nothing to see: fits plots to the width there is, since a live figure is drawn before it is on the page and guesses."""
 
     _esm = """
     export default {
       render({ el }) {
-        const observer = new IntersectionObserver((entries) => {
-          if (!entries.some((entry) => entry.isIntersecting)) return;
-          observer.disconnect();
-          window.dispatchEvent(new Event("resize"));
-        });
-        observer.observe(el);
+        const fit = () => window.dispatchEvent(new Event("resize"));
+        const observer = new ResizeObserver(() => requestAnimationFrame(fit));
+        requestAnimationFrame(() => observer.observe(el.closest(".workbench-explorer") ?? el));
         return () => observer.disconnect();
       },
     };
@@ -68,6 +65,7 @@ class Explorer(widgets.VBox):
         shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
         foot = widgets.HBox([self.export_box, self.background], layout=wrap)
         super().__init__([Fitter(), *shown, *self.pictures, foot])
+        self.add_class("workbench-explorer")
         self.add_class(f"workbench-{name}")
         for control_name, control in self.controls.items():
             control.add_class(f"control-{control_name.replace('_', '-')}")

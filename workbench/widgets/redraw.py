@@ -33,7 +33,8 @@ class LiveFigure(go.FigureWidget):
     def __init__(self, figure: go.Figure):
         """Starts as `figure`."""
         super().__init__(figure)
-        self._config = {"displayModeBar": False}  # it covers titles; a double click undoes a zoom
+        # the mode bar would cover titles, and a double click undoes a zoom; responsive follows the page's width
+        self._config = {"displayModeBar": False, "responsive": True}
         self._drawn_traces, self._drawn_layout = _parts(figure)
 
     def redraw(self, figure: go.Figure) -> None:
