@@ -196,12 +196,12 @@ def test_a_state_is_a_copy():
 
 
 def test_ctrl_c_stops_between_two_steps():
-    fleet, whole = Fleet(various(2, steps=2000)), Fleet(various(2, steps=2000))
+    fleet, whole = Fleet(various(2, steps=200_000)), Fleet(various(2, steps=200_000))
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         fleet.run()
-    assert 0 < fleet.step < 2000
+    assert 0 < fleet.step < 200_000
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     whole.run(fleet.step)
     assert torch.equal(fleet.parameters.flat, whole.parameters.flat)
