@@ -113,12 +113,12 @@ class AblationMap(Explorer):
         self.view, self.variants, self.sequences = AblationView(), Variants(checkpoints), sequences
         self._kept = tempfile.TemporaryDirectory(prefix="workbench-ablation-")
         models = [variant.checkpoint.card.model for variant in self.variants.by_name.values()]
-        first, method = self.variants.names[0], METHODS[0]
+        first, method = self.variants.first, METHODS[0]
         self._measure(first, method, min(FIRST, sequences))
         longest = self.variants.longest
         trained = self.variants.by_name[first].checkpoint.card.train_length
         controls: dict[str, Any] = {
-            "model": dropdown("model", self.variants.names),
+            "model": dropdown("model", self.variants.names, self.variants.first),
             "method": dropdown("method", METHODS, width="220px"),
             "metric": dropdown("metric", [(METRICS[name].label, name) for name in POSITION_METRICS]),
             "layer": slider("layer", 0, max(model.layers for model in models) - 1, 0),

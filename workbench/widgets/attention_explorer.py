@@ -117,7 +117,7 @@ class AttentionExplorer(Explorer):
         self.view = AttentionView(variants)
         shapes = [variant.checkpoint.card.model for variant in variants.by_name.values()]
         controls: dict[str, Any] = {
-            "model": dropdown("model", variants.names),
+            "model": dropdown("model", variants.names, variants.first),
             "example": slider("example", 0, EXAMPLES - 1, 0),
             "layer": slider("layer", 0, max(shape.layers for shape in shapes) - 1, 0),
             "head": slider("head", 0, max(shape.heads for shape in shapes) - 1, 0),

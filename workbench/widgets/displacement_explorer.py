@@ -198,7 +198,7 @@ class DisplacementExplorer(Explorer):
         self.view = DisplacementView(variants)
         vocab = max(variant.checkpoint.card.model.vocab for variant in variants.by_name.values())
         controls: dict[str, Any] = {
-            "model": dropdown("model", variants.names),
+            "model": dropdown("model", variants.names, variants.first),
             "gauge": dropdown("tables", list(GAUGES.items())),
             "row": slider("row", 0, vocab - 1, 0),
             "column": slider("column", 0, vocab - 1, 0),

@@ -141,7 +141,7 @@ class LengthExplorer(Explorer):
             "dropout": Choices(dropouts, "dropout"),
             "weights": Choices(list(table["weights"].unique()), "weights"),
             "seed": dropdown("seed", seeds, width="200px"),
-            "model": dropdown("example of", self.view.variants.names),
+            "model": dropdown("example of", self.view.variants.names, self.view.variants.first),
             "example": slider("number", 0, EXAMPLES - 1, 0),
         }
         rows = (("dropout",), ("weights", "seed"), ("model", "example"), ("length",))

@@ -5,7 +5,7 @@ take long; so what was drawn before is remembered and the differences go out in 
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -46,13 +46,18 @@ class LiveFigure(go.FigureWidget):
         before, (after, layout) = self._drawn_traces, _parts(figure)
         kept = before if all(old["type"] == now["type"] for old, now in zip(before, after, strict=False)) else []
         after += [{**old, "visible": False} for old in kept[len(after) :]]
-        with self.batch_update():
-            if not kept:
-                self.data = ()
-            trace: Any
-            for trace, old, now in zip(self.data, kept, after, strict=False):
-                _assign(trace, old, now)
-            _assign(self.layout, self._drawn_layout, layout)
+        news = [_news(old, now) for old, now in zip(kept, after, strict=False)]
+        layout_news = _news(self._drawn_layout, layout)
+        if kept and not any(news):
+            self.plotly_relayout(layout_news)  # an update, even of no trace, makes plotly draw the whole figure anew
+        else:
+            with self.batch_update():
+                if not kept:
+                    self.data = ()
+                trace: Any
+                for trace, changes in zip(self.data, news, strict=False):
+                    _set(trace, changes)
+                _set(self.layout, layout_news)
         if len(after) > len(kept):
             self.add_traces(after[len(kept) :])
         self._drawn_traces, self._drawn_layout = after, layout
@@ -62,23 +67,21 @@ def _parts(figure: go.Figure) -> tuple[list[Json], Json]:
     return [trace.to_plotly_json() for trace in figure.data], figure.layout.to_plotly_json()
 
 
-def _assign(target: Any, old: Json, now: Json) -> None:
-    """Sets what differs, as deep inside as it does: moving one line of twenty sends one number."""
+def _news(old: Json, now: Json) -> Json:
+    """What differs, by path (`line.color`); lists, such as shapes and annotations, as wholes: of these plotly draws no more."""
+    news: Json = {}
     for key in old.keys() | now.keys():
         before, after = old.get(key), now.get(key)
-        if _equal(before, after):
-            continue
         if isinstance(before, dict) and isinstance(after, dict):
-            _assign(target[key], before, after)
-        elif _entries(before) and _entries(after) and len(before) == len(after):
-            for entry, was, becomes in zip(target[key], before, after, strict=True):
-                _assign(entry, was, becomes)
-        else:
-            target[key] = after
+            news |= {f"{key}.{path}": value for path, value in _news(before, after).items()}
+        elif not _equal(before, after):
+            news[key] = after
+    return news
 
 
-def _entries(value: Any) -> TypeGuard[Sequence[Json]]:
-    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(entry, dict) for entry in value)
+def _set(target: Any, news: Json) -> None:
+    for path, value in news.items():
+        target[path] = value
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -86,6 +89,6 @@ def _equal(one: Any, other: Any) -> bool:
         return type(one) is type(other) and one.dtype == other.dtype and np.array_equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if _entries(one) and _entries(other):
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(_equal, one, other))
     return bool(one == other)  # NaN is unequal to itself: such a value is sent again, which does no harm

@@ -13,12 +13,14 @@ KEPT_MODELS, KEPT_EXAMPLES = 4, 64
 
 
 class Variants:
-    """Sets of weights by the name that tables give them: `run, ema`."""
+    """Sets of weights by the name that tables give them: `run, ema`; `first` is one of the path that was given first."""
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]):
         """All weights of all checkpoints that the paths mean; raises CheckpointError for a path that holds none."""
         found = [Variant(checkpoint, weights) for checkpoint in find_checkpoints(paths) for weights in checkpoint.card.weights]
         self.by_name = {variant.name: variant for variant in found}
+        first = find_checkpoints(paths[:1])[0].folder
+        self.first = next(variant.name for variant in found if variant.checkpoint.folder == first)
         self.model = lru_cache(KEPT_MODELS)(self._load)
         self.example = lru_cache(KEPT_EXAMPLES)(self._read)
 
