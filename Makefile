@@ -15,9 +15,11 @@ demo: $(STAMP)
 
 test: $(STAMP) lint
 	$(BIN)/pytest -n 2
+	$(BIN)/pytest -m browser
 
 test-all: $(STAMP) lint
-	$(BIN)/pytest -n 2 -m ""
+	$(BIN)/pytest -n 2 -m "not browser"
+	$(BIN)/pytest -m browser
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-pytestmark = pytest.mark.slow  # a real browser: `make test-all` runs it
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Locator, expect
 
-pytestmark = pytest.mark.slow  # a real browser: `make test-all` runs it
+pytestmark = pytest.mark.browser
 
 MEDIAN_MS, P95_MS = 150, 300
 ROUNDS = 4

@@ -12,6 +12,7 @@ from typing import Any
 import anywidget
 import ipywidgets as widgets
 import plotly.graph_objects as go
+import traitlets
 
 from workbench.widgets.background import Background, sentence
 from workbench.widgets.export_box import ExportBox
@@ -19,15 +20,38 @@ from workbench.widgets.redraw import LiveFigure
 
 
 class Fitter(anywidget.AnyWidget):
-    """Nothing to see: fits plots to the width there is, since a live figure is drawn before it is on the page and guesses."""
+    """Nothing to see: fits plots to the width there is, since a live figure is drawn before it is on the page and guesses.
+
+    It also moves the lines at a slider's place where nothing else of a plot changes: plotly would draw all its curves anew.
+    """
+
+    chosen_lines: traitlets.List = traitlets.List().tag(sync=True)
+    """For each picture the place of each such line among its shapes, and its x."""
 
     _esm = """
+    function move(plot, place, x) {
+      const [shape, drawn] = [plot.layout.shapes?.[place], plot._fullLayout?.shapes?.[place]];
+      const path = plot.querySelector(`.shapelayer path[data-index="${place}"]`);
+      if (!shape || !drawn || !path || shape.x0 === x) return;
+      const axis = plot._fullLayout[drawn.xref.replace("x", "xaxis")];
+      const by = axis.r2p(x) - axis.r2p(shape.x0);
+      shape.x0 = shape.x1 = drawn.x0 = drawn.x1 = x;
+      const moved = path.getAttribute("d").replace(/([ML])([^,]+)/g, (_, letter, at) => letter + (Number(at) + by));
+      path.setAttribute("d", moved);
+    }
     export default {
-      render({ el }) {
-        const fit = () => window.dispatchEvent(new Event("resize"));
+      render({ model, el }) {
+        const explorer = () => el.closest(".workbench-explorer") ?? el;
+        const follow = () => {
+          const plots = explorer().querySelectorAll(".js-plotly-plot");
+          model.get("chosen_lines").forEach((lines, number) =>
+            lines.forEach(([place, x]) => plots[number] && move(plots[number], place, x)));
+        };
+        const fit = () => { window.dispatchEvent(new Event("resize")); follow(); };
         const observer = new ResizeObserver(() => requestAnimationFrame(fit));
-        requestAnimationFrame(() => observer.observe(el.closest(".workbench-explorer") ?? el));
-        return () => observer.disconnect();
+        requestAnimationFrame(() => observer.observe(explorer()));
+        model.on("change:chosen_lines", follow);
+        return () => { observer.disconnect(); model.off("change:chosen_lines", follow); };
       },
     };
     """
@@ -64,7 +88,8 @@ class Explorer(widgets.VBox):
         wrap = widgets.Layout(flex_flow="row wrap")
         shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
         foot = widgets.HBox([self.export_box, self.background], layout=wrap)
-        super().__init__([Fitter(), *shown, *self.pictures, foot])
+        self._fitter = Fitter()
+        super().__init__([self._fitter, *shown, *self.pictures, foot])
         self.add_class("workbench-explorer")
         self.add_class(f"workbench-{name}")
         for control_name, control in self.controls.items():
@@ -94,6 +119,7 @@ class Explorer(widgets.VBox):
                     if arguments != self._drawn[figure]:
                         picture.redraw(figure(**arguments))
                         self._drawn[figure] = arguments
+                self._fitter.chosen_lines = [picture.chosen_lines for picture in self.pictures]
         except Exception as error:  # in a widget there is no other place to show it
             self.background.say(sentence(error), error=True)
         else:

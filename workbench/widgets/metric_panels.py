@@ -18,7 +18,7 @@ from workbench.figures.length_curves import rows_of
 from workbench.figures.scales import Scale, scale_for
 from workbench.figures.theme import INK, MUTED, TEMPLATE, transparent
 from workbench.metrics import METRICS
-from workbench.widgets.redraw import Json
+from workbench.widgets.redraw import CHOSEN, Json
 
 PANELS = ("illegal_mass", "illegal_top1", "total_variation", "dispersion", "margin")
 MARKED = 5
@@ -69,8 +69,9 @@ def reference(letter: str, panel: int) -> str:
 def vertical_line(panel: int, x: float, chosen: bool) -> Json:
     """A line across a panel: the chosen place of a slider, or the training length."""
     line = dict(color=INK, width=1.5) if chosen else dict(color=MUTED, width=1.5, dash="longdashdot")
+    named = {"name": CHOSEN} if chosen else {}
     place = dict(xref=reference("x", panel), yref=f"{reference('y', panel)} domain", x0=x, x1=x, y0=0, y1=1)
-    return dict(type="line", layer="below", line=line, **place)
+    return dict(type="line", layer="below", line=line, **place, **named)
 
 
 def metric_curves(frame: pd.DataFrame, x: Literal["length", "step"]) -> dict[str, list[Curve]]:

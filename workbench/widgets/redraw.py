@@ -4,6 +4,7 @@ A picture in a notebook is redrawn at every step of a slider. Sending the whole 
 take long; so what was drawn before is remembered and the differences go out in one message.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 Json = dict[str, Any]
+CHOSEN = "chosen"
+"""The name of shapes that are vertical lines at the place of a slider."""
 
 
 def figure_of(traces: Sequence[Json], layout: Json) -> go.Figure:
@@ -41,15 +44,16 @@ class LiveFigure(go.FigureWidget):
         """Shows `figure` in place of what is shown, in one batch.
 
         Traces are matched by order. Where a trace at some place is of another type, all are replaced; where there are fewer
-        than before, the rest is hidden, since removing traces makes plotly draw anew.
+        than before, the rest is hidden, since removing traces makes plotly draw anew. Where only chosen lines moved nothing is
+        sent: the page moves them (`chosen_lines`), since plotly would draw every trace anew.
         """
         before, (after, layout) = self._drawn_traces, _parts(figure)
         kept = before if all(old["type"] == now["type"] for old, now in zip(before, after, strict=False)) else []
         after += [{**old, "visible": False} for old in kept[len(after) :]]
         news = [_news(old, now) for old, now in zip(kept, after, strict=False)]
         layout_news = _news(self._drawn_layout, layout)
-        if kept and not any(news):
-            self.plotly_relayout(layout_news)  # an update, even of no trace, makes plotly draw the whole figure anew
+        if kept and not any(news) and _only_lines_move(layout_news, self._drawn_layout):
+            self._layout |= copy.deepcopy(layout_news)  # as `layout` tells it; the page learns of it by `chosen_lines`
         else:
             with self.batch_update():
                 if not kept:
@@ -61,6 +65,21 @@ class LiveFigure(go.FigureWidget):
         if len(after) > len(kept):
             self.add_traces(after[len(kept) :])
         self._drawn_traces, self._drawn_layout = after, layout
+
+    @property
+    def chosen_lines(self) -> list[tuple[int, float]]:
+        """Where the lines named `CHOSEN` stand: the place of each among the shapes, and its x."""
+        shapes = enumerate(self._drawn_layout.get("shapes", ()))
+        return [(place, shape["x0"]) for place, shape in shapes if shape.get("name") == CHOSEN]
+
+
+def _only_lines_move(news: Json, drawn: Json) -> bool:
+    """Whether all that differs is where chosen lines stand."""
+    return not news or (set(news) == {"shapes"} and _equal(_unplaced(news["shapes"]), _unplaced(drawn.get("shapes"))))
+
+
+def _unplaced(shapes: Sequence[Json] | None) -> list[Json]:
+    return [shape | {"x0": None, "x1": None} if shape.get("name") == CHOSEN else shape for shape in shapes or ()]
 
 
 def _parts(figure: go.Figure) -> tuple[list[Json], Json]:

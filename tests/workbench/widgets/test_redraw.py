@@ -3,7 +3,7 @@ import plotly.graph_objects as go
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.widgets.redraw import LiveFigure, cells, figure_of
+from workbench.widgets.redraw import CHOSEN, LiveFigure, cells, figure_of
 
 LINE = st.fixed_dictionaries(
     {"type": st.just("scatter"), "y": st.lists(st.integers(-5, 5), min_size=1, max_size=4).map(np.array)},
@@ -40,20 +40,36 @@ def test_a_live_figure_becomes_any_other_figure(course):
         assert shown(live) == shown(go.Figure(dict(data=traces, layout=layout)))
 
 
-def test_moving_a_line_sends_the_lines_alone_as_a_whole():
-    def figure(at):
-        lines = [dict(type="line", x0=number, x1=number, y0=0, y1=1) for number in range(19)]
-        moved = dict(type="line", x0=at, x1=at, y0=0, y1=1)
-        return figure_of([dict(type="scatter", y=np.arange(5))], dict(shapes=[*lines, moved]))
+def lines_at(at, name):
+    """Twenty lines, the last of which stands at `at` and has a name."""
+    lines = [dict(type="line", x0=number, x1=number, y0=0, y1=1) for number in range(19)]
+    moved = dict(type="line", x0=at, x1=at, y0=0, y1=1, name=name)
+    return figure_of([dict(type="scatter", y=np.arange(5))], dict(shapes=[*lines, moved]))
 
-    live, sent = LiveFigure(figure(3)), []
+
+def messages(live):
+    """What a live figure sends to the page from now on."""
+    sent = []
     for name in ("_py2js_update", "_py2js_restyle", "_py2js_relayout", "_py2js_addTraces", "_py2js_deleteTraces"):
-        live.observe(lambda change: sent.append(change["new"]), name)
-    live.redraw(figure(3))
-    assert not [message for message in sent if message]
-    live.redraw(figure(4))
-    (message,) = [message for message in sent if message]
-    assert list(message["relayout_data"]) == ["shapes"] and message["relayout_data"]["shapes"][19]["x0"] == 4
+        live.observe(lambda change: sent.append(change["new"]) if change["new"] else None, name)
+    return sent
+
+
+def test_another_line_than_a_chosen_one_is_sent_and_nothing_else():
+    live = LiveFigure(lines_at(3, name="other"))
+    sent = messages(live)
+    live.redraw(lines_at(3, name="other"))
+    assert not sent
+    live.redraw(lines_at(4, name="other"))
+    (message,) = sent
+    assert list(message["layout_data"]) == ["shapes"] and not message["style_data"]
+
+
+def test_a_chosen_line_is_left_to_the_page_to_move():
+    live = LiveFigure(lines_at(3, name=CHOSEN))
+    sent = messages(live)
+    live.redraw(lines_at(4, name=CHOSEN))
+    assert not sent and live.chosen_lines == [(19, 4)] and live.layout.shapes[19].x0 == 4
 
 
 def test_gaps_are_none_as_json_has_no_nan():
