@@ -7,7 +7,15 @@ STAMP := $(VENV)/.installed
 # of wheels, torch is taken from there.
 TORCH := $(if $(PIP_FIND_LINKS),,$(shell command -v nvidia-smi >/dev/null 2>&1 || echo --torch-backend=cpu))
 
-.PHONY: demo test test-all lab app bench system setup lint
+# A second environment with the newest TransformerLens, which is 4.x, and the tests that touch the hooked models; two that do,
+# but mostly train, are left out.
+LENS4 := .venv-lens4
+LENS4_STAMP := $(LENS4)/.installed
+LENS4_TESTS = tests/interop tests/models/test_closed_form.py $(shell grep -rlE --include='test_*.py' \
+	--exclude=test_search.py --exclude=test_train_and_watch.py \
+	'from models.hooked|set_complement_models|random_weights|importers import' tests/models tests/probes tests/workbench)
+
+.PHONY: demo test test-all test-lens4 lab app bench system setup lint
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -20,6 +28,9 @@ test: $(STAMP) lint
 test-all: $(STAMP) lint
 	$(BIN)/pytest -n 2 -m "not browser"
 	$(BIN)/pytest -m browser
+
+test-lens4: $(STAMP) $(LENS4_STAMP)
+	$(LENS4)/bin/pytest -n 2 $(LENS4_TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -44,8 +55,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
-	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[dev]' -c constraints.txt $(TORCH)
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[dev,interop]' -c constraints.txt $(TORCH)
 	touch $(STAMP)
+
+# No SAELens there: it needs transformer-lens < 4.
+$(LENS4_STAMP): pyproject.toml constraints.txt constraints-lens4.txt | $(STAMP)
+	$(PYTHON) -m venv $(LENS4)
+	grep -v '^transformer-lens==' constraints.txt > $(LENS4)/constraints.txt
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(LENS4) -e '.[dev]' circuitsvis \
+		-c $(LENS4)/constraints.txt -c constraints-lens4.txt $(TORCH)
+	touch $(LENS4_STAMP)
 
 # What the tests want of the system: a browser for figures and notebooks, PostgreSQL for shared searches, PDF tools.
 system:

@@ -8,6 +8,7 @@ import argparse
 import pandas as pd
 import torch
 
+from models.hooked import plain_state
 from workbench import evaluate, load
 from workbench.figures.export import save_figures
 from workbench.figures.variants import variants_by_length
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=100)
     arguments = parser.parse_args()
 
-    averaged = dict(load(arguments.checkpoint, weights="ema").named_parameters())
+    averaged = plain_state(load(arguments.checkpoint, weights="ema"))
     layers = load(arguments.checkpoint).cfg.n_layers
     parts = {"raw": (), "embedding": ("embed.", "pos_embed.")}
     parts |= {f"layer {layer}": (f"blocks.{layer}.",) for layer in range(layers)}
@@ -31,9 +32,9 @@ def main() -> None:
     for part, prefixes in parts.items():
         model = load(arguments.checkpoint)
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
+            for name, tensor in plain_state(model).items():
                 if name.startswith(prefixes):
-                    parameter.copy_(averaged[name])
+                    tensor.copy_(averaged[name])
         frames.append(evaluate(model, sequences=arguments.sequences).assign(averaged=part))
     table = pd.concat(frames, ignore_index=True)
     write_table(table, arguments.out, "ema-layer-by-layer")

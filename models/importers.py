@@ -1,7 +1,8 @@
 """Reads the public OthelloGPT formats into checkpoints of ours. The only file that may unpickle, and only tensors.
 
-Two layouts: minGPT keys (`tok_emb.weight`, `blocks.0.attn.query.weight`; likenneth/othello_world and its forks), and
-TransformerLens keys (`embed.W_E`, `blocks.0.attn.W_Q`; the published synthetic model, with LayerNorms folded away).
+Three layouts: minGPT keys (`tok_emb.weight`, `blocks.0.attn.query.weight`; likenneth/othello_world and its forks),
+TransformerLens 3 keys (`embed.W_E`, `blocks.0.attn.W_Q`; the published synthetic model, with LayerNorms folded away), and
+TransformerLens 4 keys (`embed.weight`, `blocks.0.attn.q.weight`; what a native TransformerBridge saves).
 """
 
 import pickle
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from models.checkpoint import Card, save_checkpoint
 from models.config import ModelConfig, TaskConfig
+from models.native_keys import plain_keys
 from models.transformer import Transformer
 
 BOARD_OF_VOCAB = {61: 8, 33: 6}
@@ -35,7 +37,8 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
     Args:
         address: a .safetensors, .pth, .pt or .ckpt file, or, with a network, an fsspec address (`hf://owner/name/file`).
         out: the checkpoint folder to write.
-        heads: attention heads, which minGPT keys do not tell (default 8); TransformerLens keys do, and must agree.
+        heads: attention heads, which minGPT and TransformerLens 4 keys do not tell (default 8); those of TransformerLens 3 do,
+            and must agree.
 
     Raises:
         ImportFailed: the file is missing, would run code, is of no known layout, or its keys do not fit (all are named).
@@ -46,10 +49,14 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
     elif "embed.W_E" in state:
         config, plain, folded = from_transformer_lens(state, heads)
         source = f"TransformerLens keys, LayerNorms {'folded' if folded else 'not folded'}"
+    elif "embed.weight" in state:
+        _require_divisor(_shape(state, "blocks.0.attn.q.weight", 2)[0], heads or DEFAULT_HEADS)
+        config, plain, folded = from_transformer_lens(plain_keys(state, heads or DEFAULT_HEADS))
+        source = f"TransformerLens 4 keys, LayerNorms {'folded' if folded else 'not folded'}"
     else:
         raise ImportFailed(
-            f"{address} has neither minGPT keys (tok_emb.weight) nor TransformerLens keys (embed.W_E); "
-            f"its first keys are {sorted(state)[:4]}; convert it to one of the two"
+            f"{address} has neither minGPT keys (tok_emb.weight) nor TransformerLens keys (embed.W_E or embed.weight); "
+            f"its first keys are {sorted(state)[:4]}; convert it to one of the three"
         )
     if config.vocab not in BOARD_OF_VOCAB:
         raise ImportFailed(
@@ -107,8 +114,7 @@ def from_mingpt(state: Mapping[str, Tensor], heads: int = DEFAULT_HEADS) -> tupl
     vocab, width = _shape(state, "tok_emb.weight", 2)
     context = _shape(state, "pos_emb", 3)[1]
     layers = _layer_count(state)
-    if width % heads:
-        raise ImportFailed(f"width {width} cannot be split over {heads} heads; give --heads a divisor of {width}")
+    _require_divisor(width, heads)
     wanted: dict[str, tuple[int, ...]] = {
         "tok_emb.weight": (vocab, width),
         "pos_emb": (1, context, width),
@@ -175,6 +181,11 @@ def from_transformer_lens(state: Mapping[str, Tensor], heads: int | None = None)
     plain.setdefault("unembed.b_U", torch.zeros(vocab))
     _check_keys(plain, wanted)
     return config, plain, folded
+
+
+def _require_divisor(width: int, heads: int) -> None:
+    if width % heads:
+        raise ImportFailed(f"width {width} cannot be split over {heads} heads; give --heads a divisor of {width}")
 
 
 def _othello_config(

@@ -1,6 +1,6 @@
 """The plain torch model that trains, for both organisms: real dropout, optional positions, three ways to normalise.
 
-It is not for analysis: `models/hooked.py` wraps it as a HookedTransformer. Parameter names and shapes are TransformerLens's
+It is not for analysis: `models/hooked/` wraps it in TransformerLens. Parameter names and shapes are TransformerLens's
 (`blocks.0.attn.W_Q` is [head, width, head_width]), so that the two forms share one state dict.
 """
 

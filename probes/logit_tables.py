@@ -80,6 +80,7 @@ def head_tables(model: HookedTransformer) -> HeadTables:
     require_minimal(model, one_head=False)
     exact = float64_copy(model)
     attention = exact.blocks[0].attn
+    scale = exact.cfg.attn_scale if exact.cfg.use_attn_scale else 1.0
     embed, unembed = _array(exact.W_E), _array(exact.W_U)
     queries = einsum(embed, _array(attention.W_Q), "row width, head width d -> head row d") + _array(attention.b_Q)[:, None]
     keys = einsum(embed, _array(attention.W_K), "row width, head width d -> head row d") + _array(attention.b_K)[:, None]
@@ -88,7 +89,7 @@ def head_tables(model: HookedTransformer) -> HeadTables:
     tables = HeadTables(
         bias=(embed + constant) @ unembed + _array(exact.unembed.b_U),
         displacement=embed @ w_v @ w_o @ unembed,
-        attention_logits=einsum(queries, keys, "head query d, head key d -> head query key") / attention.attn_scale,
+        attention_logits=einsum(queries, keys, "head query d, head key d -> head query key") / scale,
     )
     _require_same_logits(exact, tables)
     return tables

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from models.hooked import HookedTransformer
+from models.hooked import HookedTransformer, plain_state
 from models.importers import BOARD_OF_VOCAB
 from probes.residual_stream import require_eval
 
@@ -52,7 +52,7 @@ def require_minimal(model: HookedTransformer, one_head: bool = True) -> None:
     _require(kind == "standard", f"{kind} positions", "no positions")
     positions = float(model.W_pos.detach().abs().max())
     _require(positions == 0, f"position embeddings up to {positions:.3g}", "no positions")
-    norms = [name for name, module in model.named_modules() if "Norm" in type(module).__name__]
+    norms = [name.removesuffix(".hook_normalized") for name in model.hook_dict if name.endswith("hook_normalized")]
     _require(not norms, f"a norm at {', '.join(norms)}", "no norm")
     hooked = [name for name, point in model.hook_dict.items() if point.fwd_hooks]
     if hooked:
@@ -60,7 +60,7 @@ def require_minimal(model: HookedTransformer, one_head: bool = True) -> None:
             f"the model carries a hook at {', '.join(hooked)}, which its weights do not show; leave the intervention or call "
             "model.reset_hooks() first"
         )
-    for name, weight in model.named_parameters():
+    for name, weight in plain_state(model).items():
         if not bool(torch.isfinite(weight).all()):
             raise ValueError(f"{name} holds a weight that is not finite, expected finite weights; use an earlier checkpoint")
 

@@ -121,7 +121,7 @@ def _of_model(studied: Subject, sequences: int, seed: int, batch: int, progress:
 
 
 def _sites(model: HookedTransformer) -> tuple[str, ...]:
-    own_norm = any(name.endswith("ln1_post") for name, _ in model.named_modules())
+    own_norm = any(name.endswith("ln1_post.hook_normalized") for name in model.hook_dict)
     return ("attention output", "after its norm") if own_norm else ("attention output",)
 
 

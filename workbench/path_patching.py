@@ -112,7 +112,7 @@ def _change(model: HookedTransformer, clean: Cache, corrupt: Cache, layer: int, 
 
 
 def _logits_of(model: HookedTransformer, stream: Stream) -> Float[Tensor, "batch position vocab"]:
-    return model(stream, start_at_layer=model.cfg.n_layers)
+    return model.unembed(model.ln_final(stream))  # TransformerLens 4 cannot start behind the last layer
 
 
 def _received(

@@ -3,7 +3,7 @@
 For: `ablate` and the maps alike, so that both mean the same by a method.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -116,10 +116,13 @@ def _over_positions(point: str, mean: Float[Tensor, "1 position ..."]) -> Float[
 def _activations(model: HookedTransformer, points: Collection[str], tokens: Tensor) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
-    def keep(value: Tensor, hook: object) -> None:
-        found[hook.name] = value.detach()  # type: ignore[attr-defined]
+    def keep(point: str) -> Callable[[Tensor, object], None]:
+        def read(value: Tensor, hook: object) -> None:
+            found[point] = value.detach()  # not hook.name, which on TransformerLens 4 is another than the hook was added by
 
-    with torch.no_grad(), _without_ablations(), model.hooks(fwd_hooks=[(point, keep) for point in points]):
+        return read
+
+    with torch.no_grad(), _without_ablations(), model.hooks(fwd_hooks=[(point, keep(point)) for point in points]):
         model(tokens, return_type=None)
     return found
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -93,3 +95,10 @@ def test_weights_that_do_not_fit_are_named():
     state["extra"] = state.pop("blocks.0.attn.b_O")
     with pytest.raises(ValueError, match=r"missing \['blocks.0.attn.b_O'\], unexpected \['extra'\], mis-shaped \['unembed.W_U"):
         hook(config, state)
+
+
+def test_a_version_outside_the_range_is_named():
+    code = "import importlib.metadata as m; m.version = lambda name: '5.0.0'; import models.hooked"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "ImportError: TransformerLens 5.0.0 is installed, expected 3.9 to 4.x; pip install" in ended.stderr

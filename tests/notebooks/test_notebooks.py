@@ -55,6 +55,11 @@ CHECKS = {
         assert set(timeline.view.table['step']) == set(range(60, 601, 60)) and set(certified) == {'raw', 'ema', 'bema'}
         assert set(explorer.controls['dropout'].value) == {'none', 'attention 0.1'}
     """,
+    "08_with_other_tools": """
+        assert restored.shape == (model.cfg.n_layers, 12) and abs(float(restored[0, -1])) < 1
+        assert 'AttentionPatterns' in str(page) and torch.equal(read.reshape(8, 12, -1), cache[point][:8])
+        assert legal_minus_illegal(spliced) < ceiling
+    """,
 }
 STRICT = """
 import warnings; warnings.simplefilter('error')

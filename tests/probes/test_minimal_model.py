@@ -82,10 +82,19 @@ def test_weights_that_are_not_finite_are_refused(probe):
         probe(model)
 
 
+@pytest.mark.lens3  # 4.x reads its configuration once, when the model is made
 @pytest.mark.parametrize("probe", FROM_WEIGHTS)
 def test_a_switch_that_changes_the_logits_is_noticed(probe):
     model = random_model(5, 0)
     model.cfg.attn_scores_soft_cap = 0.1
+    with pytest.raises(ValueError, match="differ by"):
+        probe(model)
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS)
+def test_what_no_hook_point_shows_is_noticed(probe):
+    model = random_model(5, 0)
+    model.unembed.register_forward_hook(lambda module, arguments, logits: 2 * logits)
     with pytest.raises(ValueError, match="differ by"):
         probe(model)
 

@@ -28,7 +28,7 @@ def cached(model, point, tokens=TOKENS):
 
 
 def hooks_on(model) -> int:
-    return sum(len(point.fwd_hooks) for point in model.hook_dict.values())
+    return sum(len(point.fwd_hooks) for point in set(model.hook_dict.values()))  # 4.x has some under two names
 
 
 def test_all_heads_zeroed_leave_exactly_the_bias_in_what_attention_writes(model_config):
@@ -158,8 +158,13 @@ def test_what_hooks_are_given_is_not_written_to(gpt):
 
 def test_the_reference_builds_no_graph_but_gradients_pass_an_ablation(gpt):
     with ablate(gpt, "blocks.1.attn", head=0, method="mean", reference=REFERENCE):
-        gpt(TOKENS).sum().backward()
-    assert float(gpt.blocks[1].attn.W_V.grad[0].abs().sum()) == 0 < float(gpt.blocks[1].attn.W_V.grad[1].abs().sum())
+        gpt(TOKENS).square().sum().backward()
+    weights = gpt.blocks[1].attn.W_V
+    with torch.no_grad():  # on 4.x W_V is a view, whose gradient is that of what it views: a step downhill shows it on both
+        before = weights.clone()
+        for parameter in gpt.parameters():
+            parameter -= parameter.grad
+    assert torch.equal(before[0], gpt.blocks[1].attn.W_V[0]) and not torch.equal(before[1], gpt.blocks[1].attn.W_V[1])
 
 
 def test_names_are_those_of_parts_that_exist():

@@ -3,7 +3,7 @@ import pytest
 from plotly.callbacks import Points
 
 from models.checkpoint import find_checkpoint, read_card, read_weights, save_checkpoint
-from models.hooked import load
+from models.hooked import load, plain_state
 from models.set_complement.closed_form import closed_form
 from probes.certificate import certify
 from workbench.widgets.displacement_explorer import DisplacementExplorer, verdict
@@ -20,7 +20,7 @@ def solved(tmp_path_factory):
     shape = find_checkpoint(
         save_run(folder.parent, "shape", vocab=VOCAB, width=VOCAB - 1, head_width=VOCAB - 1, weights=("raw",))
     )
-    state = closed_form(VOCAB, VOCAB - 1, GAP).state_dict()
+    state = plain_state(closed_form(VOCAB, VOCAB - 1, GAP))
     weights = {name: state[name].float() for name in read_weights(shape, "raw")}
     save_checkpoint(folder, read_card(shape).model_copy(update={"name": "solved", "sha256": {}}), {"raw": weights})
     return folder
