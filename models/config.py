@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positions = Literal["none", "learned"]
 Norm = Literal["none", "pre", "branch"]
-TaskName = Literal["set-complement", "othello"]
+TaskName = Literal["set-complement", "othello", "brackets"]
+SIZES_OF_TASK: dict[TaskName, tuple[str, ...]] = {
+    "set-complement": ("vocab",),
+    "othello": ("board",),
+    "brackets": ("kinds", "depth"),
+}
+BRACKET_KINDS, BRACKET_DEPTH, BRACKET_LONGEST = 2, 8, 63
+"""Sizes of the bracket task where none are given, and its longest input."""
 AveragingSchedule = Literal["constant", "power"]
 WeightsName = Literal["raw", "ema", "bema"]
 WEIGHTS: tuple[WeightsName, ...] = ("raw", "ema", "bema")
@@ -78,16 +85,23 @@ class TaskConfig(Config):
     name: TaskName
     """the task"""
     vocab: int | None = Field(None, ge=3)
-    """set complement: number of tokens v (>= 3); Othello: not given, the board sets it"""
+    """set complement: number of tokens v (>= 3)"""
     board: Literal[6, 8] | None = None
-    """Othello: squares a side (8 when not given); set complement: not given"""
+    """Othello: squares a side (8 when not given)"""
+    kinds: int | None = Field(None, ge=2)
+    """brackets: kinds of brackets (2 when not given)"""
+    depth: int | None = Field(None, ge=1)
+    """brackets: how deep they nest at most (8 when not given)"""
 
     @model_validator(mode="after")
     def _size_fits_task(self) -> "TaskConfig":
-        if self.name == "set-complement" and (self.vocab is None or self.board is not None):
-            raise ValueError("the set-complement task needs a vocabulary and takes no board; give vocab (--vocab N, N >= 3)")
-        if self.name == "othello" and self.vocab is not None:
-            raise ValueError("the othello task takes no vocab, since the board sets it; give board (--board 6 or 8) or nothing")
+        sizes = SIZES_OF_TASK[self.name]
+        given = [size for size in ("vocab", "board", "kinds", "depth") if getattr(self, size) is not None]
+        foreign = [size for size in given if size not in sizes]
+        if foreign:
+            raise ValueError(f"the {self.name} task takes no {foreign[0]}; give {' or '.join(f'--{size}' for size in sizes)}")
+        if self.name == "set-complement" and self.vocab is None:
+            raise ValueError("the set-complement task needs a vocabulary; give vocab (--vocab N, N >= 3)")
         return self
 
 

@@ -1,6 +1,6 @@
 """The registry of tasks: from a `TaskConfig` to a `Task`."""
 
-from models.config import TaskConfig
+from models.config import BRACKET_DEPTH, BRACKET_KINDS, TaskConfig
 from models.task import Task
 
 
@@ -16,3 +16,7 @@ def make_task(config: TaskConfig) -> Task:
             from models.othello.task import OthelloTask
 
             return OthelloTask(board=config.board or 8)
+        case "brackets":
+            from models.brackets import BracketTask
+
+            return BracketTask(config.kinds or BRACKET_KINDS, config.depth or BRACKET_DEPTH)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from models.config import Config, TaskConfig
-from models.default_models import default_model
+from models.default_models import default_model, default_train_length
 from workbench.training_config import TrainingConfig
 
 HIDDEN_GROUPS = {"task", "model"}
@@ -85,7 +85,7 @@ def _help(option: ConfigOption) -> str:
     if option.path[0] == "model" and option.path[1] != "dropout":
         default = "the task's"
     elif option.path == ("train_length",):
-        default = "vocab / 4, or a whole game"
+        default = "vocab / 4, a whole game, or 16 brackets"
     else:
         default = option.field.get_default(call_default_factory=True)
     shown = "" if default is None or default == () else f" [default: {default}]"
@@ -108,7 +108,7 @@ def training_config(task: str, options: Mapping[str, Any]) -> TrainingConfig:
     try:
         task_config = TaskConfig.model_validate(nested["task"])
         model = _merge(default_model(task_config).model_dump(), nested.get("model", {}))
-        default_length = model["context"] if task == "othello" else max(1, model["vocab"] // 4)
+        default_length = default_train_length(task_config, model["context"])
         return TrainingConfig.model_validate({"train_length": default_length, **nested, "model": model})
     except ValidationError as error:
         first = error.errors()[0]

@@ -31,6 +31,9 @@ def test_dropout_labels(rates, label):
         lambda: TaskConfig(name="set-complement"),
         lambda: TaskConfig(name="set-complement", vocab=2),
         lambda: TaskConfig(name="othello", vocab=61),
+        lambda: TaskConfig(name="brackets", vocab=4),
+        lambda: TaskConfig(name="brackets", kinds=1),
+        lambda: TaskConfig(name="set-complement", vocab=6, depth=3),
         lambda: AveragingConfig(decay=1.0),
     ],
 )
@@ -41,7 +44,8 @@ def test_bad_values_and_unknown_keys_are_errors(bad):
 
 @pytest.mark.parametrize(
     "config",
-    [TaskConfig(name="set-complement", vocab=32), TaskConfig(name="othello"), TaskConfig(name="othello", board=6)],
+    [TaskConfig(name="set-complement", vocab=32), TaskConfig(name="othello"), TaskConfig(name="othello", board=6)]
+    + [TaskConfig(name="brackets"), TaskConfig(name="brackets", kinds=5, depth=3)],
     ids=str,
 )
 def test_the_default_model_fits_its_task(config):

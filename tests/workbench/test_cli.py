@@ -74,7 +74,7 @@ def test_train_and_go_on(tmp_path, capsys):
             "train length 8 is longer than 7",
         ),
         (["train", "chess", "--out", "x"], 2, "'chess' is not one of"),
-        (["train", "othello", "--out", "x", "--vocab", "61"], 2, "takes no vocab, since the board sets it"),
+        (["train", "othello", "--out", "x", "--vocab", "61"], 2, "the othello task takes no vocab; give --board"),
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["import", "absent.pth", "--out", "x"], 1, "cannot open absent.pth"),
         (["evaluate", "absent"], 1, "no checkpoint at 'absent'"),

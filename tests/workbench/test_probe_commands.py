@@ -105,3 +105,14 @@ def test_certify_writes_its_table_and_figure(tmp_path):
     assert run(["certify", SMALL, "--out", str(tmp_path)]) == 0
     assert len(pd.read_parquet(tmp_path / "certificate.parquet")) == 15
     assert (tmp_path / "figures" / "worst-gap-by-length.html").is_file()
+
+
+def test_the_depth_of_a_small_bracket_model(tmp_path, capsys):
+    train = ["train", "brackets", "--depth", "3", "--train-length", "6", "--steps", "2", "--batch", "4"]
+    assert run([*train, "--out", str(tmp_path / "run")]) == 0
+    few = ["--fit-sequences", "20", "--sequences", "10", "--format", "html"]
+    assert run(["probe", "bracket-depth", str(tmp_path / "run"), *few, "--out", str(tmp_path / "out")]) == 0
+    assert "guess by length" in capsys.readouterr().out
+    frame = pd.read_parquet(tmp_path / "out" / "bracket-depth.parquet")
+    assert frame["length"].max() == 63 and set(frame["layer"].dropna()) == {0, 1, 2}
+    assert (tmp_path / "out" / "figures" / "bracket-depth.html").exists()

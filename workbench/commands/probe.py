@@ -195,6 +195,27 @@ def interventions(
     _write({"interventions": frame}, {"interventions": draw(frame)}, out or Path("interventions"), formats)
 
 
+@app.command("bracket-depth")
+def bracket_depth(
+    checkpoint: Checkpoint,
+    out: Out = None,
+    weights: Weights = "raw",
+    fit_sequences: Annotated[int, typer.Option(min=2, help="Sequences to fit the probe on.")] = 500,
+    sequences: Sequences = 300,
+    formats: Formats = "html",
+    seed: EvaluationSeed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Can the nesting depth be read off a bracket model's residual stream? Accuracy by layer and length, with controls."""
+    from probes.bracket_depth import bracket_depth as probe
+    from workbench.figures.bracket_depth import bracket_depth as draw
+
+    frame = probe(checkpoint, fit_sequences, sequences, seed, weights=weights, device=device, progress=True)
+    by_control = frame.groupby(["control", "layer"], dropna=False)["value"].mean().unstack("layer")
+    typer.echo("accuracy, mean over lengths\n" + _text(by_control, index=True))
+    _write({"bracket-depth": frame}, {"bracket-depth": draw(frame)}, out or Path("bracket-depth"), formats)
+
+
 @app.command("vanishing-variance")
 def vanishing_variance(
     checkpoint: Checkpoint,
