@@ -7,6 +7,7 @@ import pytest
 
 from models.set_complement.closed_form import closed_form
 from probes.certificate import certify
+from workbench.cli import run
 from workbench.displacement_bound import bound_config, bound_table, sweep, swept
 from workbench.figures.displacement_bound import bound_maps
 
@@ -65,3 +66,10 @@ def test_the_map_shows_the_best_seed_of_each_pair(rows):
     figure = bound_maps(rows)
     x, y = list(figure.data[0].x).index("4"), list(figure.data[0].y).index("6")
     assert figure.data[0].z[y][x] == best.loc[(4, 6), "certified_lengths"]
+
+
+def test_the_figures_data_does_not_replace_the_sweeps(rows, folder, tmp_path):
+    rows.to_csv(tmp_path / "bound-v5.csv", index=False)
+    assert run(["bound", "--vocab", "5", "--steps", "60", "--seeds", "2", "--out", str(tmp_path), "--format", "html"]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bound-v5.csv"), rows)
+    assert (tmp_path / "figures" / "bound-v5.html").exists()

@@ -26,6 +26,6 @@ def bound(
     if stop.is_set():
         typer.echo("stopped; the same command goes on")
         raise typer.Exit(1)
-    save_figures({f"bound-v{vocab}": bound_maps(rows)}, out, formats.split(","))
+    save_figures({f"bound-v{vocab}": bound_maps(rows)}, out / "figures", formats.split(","))
     typer.echo(bound_table(rows).to_string(index=False, float_format="{:.4g}".format))
     typer.echo(f"wrote {out / f'bound-v{vocab}.csv'}")

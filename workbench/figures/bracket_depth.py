@@ -15,7 +15,7 @@ def bracket_depth(frame: pd.DataFrame) -> go.Figure:
     """Accuracy of the reading by length: a line a layer with its 95 % interval; controls in grey, each at its best layer."""
     figure = go.Figure()
     own = frame[frame["control"] == "none"]
-    for layer in sorted(own["layer"].unique().astype(int)):
+    for layer in sorted(map(int, own["layer"].unique())):
         rows, style, name = (
             own[own["layer"] == layer],
             numbered_style(layer),
