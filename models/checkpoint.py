@@ -19,18 +19,23 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors_bytes
 from safetensors.torch import save as save_safetensors_bytes
 from torch import Tensor
 
-from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, TaskConfig, WeightsName
+from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig, WeightsName
+from models.default_models import default_model
 from models.durable import write_folder
+from models.plain_file import read_plain, require_plain
+from models.transformer import Transformer
 
 ZOO = Path(__file__).parent / "zoo"
 CARD_FILE = "card.json"
 MAX_CARD_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
+"""Of a safetensors file: names and shapes."""
 
 StateDict = Mapping[str, Tensor]
 DropoutKernel = Literal["explicit masks", "fused attention", "none"]
@@ -55,6 +60,8 @@ class Card(Config):
     """optimiser steps taken; None where unknown"""
     sequences_seen: int | None = Field(None, ge=0)
     """training sequences seen; None where unknown"""
+    optimizer: OptimizerName | None = None
+    """what trained it; None where unknown"""
     averaging: AveragingConfig | None = None
     """how ema and bema were made; None where there are none"""
     dropout_kernel: DropoutKernel = "none"
@@ -67,6 +74,13 @@ class Card(Config):
     """versions of the packages and the kind of machine that made it"""
     sha256: dict[str, str] = {}
     """file name -> sha256, filled when the checkpoint is written"""
+
+    @model_validator(mode="after")
+    def _context_fits_task(self) -> "Card":
+        longest = default_model(self.task).context
+        if self.model.positions == "none" and self.model.context > longest:  # learned ones are as many as the file has
+            raise ValueError(f"model.context {self.model.context} is beyond {longest}, the longest input of the task")
+        return self
 
     @property
     def weights(self) -> tuple[WeightsName, ...]:
@@ -146,10 +160,16 @@ def bundled_tables() -> list[Path]:
     return sorted(ZOO.glob("*-over-training.parquet"))
 
 
+def bundled_studies() -> list[Path]:
+    """Bundled databases of finished searches, for `workbench study sqlite:///PATH`."""
+    return sorted(ZOO.glob("*-study.db"))
+
+
 def read_card(folder: Path) -> Card:
     """The card of a checkpoint folder. Raises CheckpointError for one that is missing, too large, or not a valid card."""
     path = folder / CARD_FILE
     try:
+        require_plain(path)
         if path.stat().st_size > MAX_CARD_BYTES:
             raise CheckpointError(
                 f"{path} has {path.stat().st_size} bytes, a card has at most {MAX_CARD_BYTES}; it is not a card of ours"
@@ -181,21 +201,29 @@ def read_trainer(folder: Path) -> TrainerState:
     card = read_card(folder)
     if "trainer.json" not in card.sha256:
         raise CheckpointError(f"checkpoint {folder} holds no trainer state, so training cannot go on from it; start a new run")
-    facts = json.loads(_read_checked(folder, "trainer.json", card))
+    try:
+        facts = json.loads(_read_checked(folder, "trainer.json", card, MAX_CARD_BYTES))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CheckpointError(f"{folder / 'trainer.json'} is no valid JSON ({error}); restore it from a copy") from error
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{folder / 'trainer.json'} is no JSON object; restore it from a copy")
     return TrainerState(_read_tensors(folder, "trainer.safetensors", card), facts)
 
 
 def _read_tensors(folder: Path, name: str, card: Card) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        numbers = sum(parameter.numel() for parameter in Transformer(card.model).parameters())
+    copies = 8 if name == "trainer.safetensors" else 1  # averages and what optimisers keep
     try:
-        return load_safetensors_bytes(_read_checked(folder, name, card))
+        return load_safetensors_bytes(_read_checked(folder, name, card, 8 * numbers * copies + MAX_HEADER_BYTES))
     except SafetensorError as error:
         raise CheckpointError(f"{folder / name} is no valid safetensors file ({error}); restore it from a copy") from error
 
 
-def _read_checked(folder: Path, name: str, card: Card) -> bytes:
+def _read_checked(folder: Path, name: str, card: Card, most: int) -> bytes:
     path = folder / name
     try:
-        data = path.read_bytes()
+        data = read_plain(path, most)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}; restore it from a copy") from error
     digest = hashlib.sha256(data).hexdigest()

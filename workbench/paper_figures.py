@@ -8,15 +8,18 @@ OUT/manifest.json         for each figure: its files, the command that measures 
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import plotly.graph_objects as go
 from tqdm.auto import tqdm
 
-from models.checkpoint import Card, bundled_names, bundled_tables, find_checkpoint, read_card
+from models.checkpoint import Card, bundled_names, bundled_studies, bundled_tables, find_checkpoint, read_card
 from models.config import WEIGHTS as ALL_WEIGHTS
 from models.config import WeightsName
 from models.durable import write_file
@@ -45,8 +48,8 @@ class Part:
     draw: Callable[[], Figures]
     weights: tuple[WeightsName, ...] = (WEIGHTS,)
     steps: Steps = "last"
-    tables: bool = False
-    """true where the bundled tables are drawn too"""
+    files: tuple[Path, ...] = ()
+    """bundled tables and studies that are drawn too"""
 
 
 def write_paper_figures(
@@ -73,16 +76,20 @@ def write_paper_figures(
 
 def _parts() -> list[Part]:
     return [
-        Part("workbench demo", tuple(bundled_names()), _comparison, weights=ALL_WEIGHTS, steps="all", tables=True),
+        Part("workbench demo", tuple(bundled_names()), _comparison, ALL_WEIGHTS, "all", tuple(bundled_tables())),
         Part(f"workbench probe displacement {SET_COMPLEMENT}", (SET_COMPLEMENT,), _displacement),
         Part(f"workbench certify {SET_COMPLEMENT}", (SET_COMPLEMENT,), _certificate),
         *(
-            Part(f"workbench probe dispersion {name}", (name,), lambda name=name: _dispersion(name))  # type: ignore[misc]
+            Part(f"workbench probe dispersion {name}", (name,), partial(_dispersion, name))
             for name in (SET_COMPLEMENT, OTHELLO)
         ),
         Part(f"workbench probe board-state {OTHELLO}", (OTHELLO,), _board_state),
         Part(
             f"workbench ablate {OTHELLO} --what heads --method mean --sequences {ABLATED_SEQUENCES}", (OTHELLO,), _ablation_map
+        ),
+        *(
+            Part(f"workbench study sqlite:///models/zoo/{path.name}", (), partial(_study, path), files=(path,))
+            for path in bundled_studies()
         ),
     ]
 
@@ -179,15 +186,27 @@ def _ablation_map() -> Figures:
     return {"ablation-by-head": ablation_by_head(frame, trained), "ablation-by-length": ablation_by_length(frame)}
 
 
+def _study(path: Path) -> Figures:
+    from workbench.figures.study import study_figures
+    from workbench.study import read_studies
+    from workbench.study_effects import OBJECTIVE, dropout_table, importance_table, partial_dependence
+
+    with tempfile.TemporaryDirectory() as folder:  # a database may be written to when it is read, and this one is not ours
+        (copied,) = read_studies(f"sqlite:///{shutil.copy(path, folder)}")
+    effects = dropout_table(copied), partial_dependence(copied, *OBJECTIVE), importance_table(copied)
+    return {f"study-{name}": figure for name, figure in study_figures(copied, *effects).items()}
+
+
 def _entry(name: str, part: Part, written: Sequence[Path]) -> dict[str, object]:
     files = [path.name for path in written if path.stem == name]
+    found = find_checkpoints(part.checkpoints, part.steps) if part.checkpoints else []
     sums = {
         f"{checkpoint.name}, step {checkpoint.card.step}": {
             weights: checkpoint.card.sha256[f"{weights}.safetensors"] for weights in part.weights
         }
-        for checkpoint in find_checkpoints(part.checkpoints, part.steps)
+        for checkpoint in found
     }
-    tables = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in bundled_tables()} if part.tables else {}
+    files_drawn = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in part.files}
     entry: dict[str, object] = {
         "figure": name,
         "files": files,
@@ -195,4 +214,4 @@ def _entry(name: str, part: Part, written: Sequence[Path]) -> dict[str, object]:
         "command": part.command,
         "checkpoints": sums,
     }
-    return {**entry, **({"tables": tables} if tables else {})}
+    return {**entry, **({"tables": files_drawn} if files_drawn else {})}

@@ -39,7 +39,7 @@ def test_all_figures_of_a_paper_within_three_minutes(tmp_path):
     assert time.monotonic() - began < 180
     entries = json.loads((tmp_path / "manifest.json").read_text())["figures"]
     commands = {entry["command"].split(" ")[1] for entry in entries}
-    assert commands == {"demo", "probe", "certify", "ablate"}
+    assert commands == {"demo", "probe", "certify", "ablate", "study"}
     assert all((tmp_path / f"{entry['figure']}.pdf").read_bytes().startswith(b"%PDF") for entry in entries)
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.figures.bands import interval_band
 from workbench.figures.theme import DIVERGING, INK, MARKERS, MUTED, PALETTE, apply_theme, length_axis, transparent
 from workbench.metrics import METRICS
 
@@ -77,7 +78,7 @@ def ablation_by_length(frame: pd.DataFrame, metric: str = "illegal_mass") -> go.
         figure.add_trace(_line(curves[key], _name(frame, parts, key), dict(color=transparent(MUTED, 0.35), width=1), False))
     for at, key in enumerate(order[:NAMED]):
         colour, curve = PALETTE[at], curves[key].sort_values("length")
-        figure.add_trace(_band(curve, colour))
+        figure.add_trace(interval_band(curve, "length", colour, "difference_low", "difference_high"))
         line = _line(curve, _name(frame, parts, key), dict(color=colour, width=2), True)
         figure.add_trace(line.update(mode="lines+markers", marker=dict(symbol=MARKERS[at], size=6, color=colour)))
     figure.add_hline(0, line=dict(color=INK, width=1))
@@ -118,9 +119,3 @@ def _line(rows: pd.DataFrame, name: str, line: dict, showlegend: bool) -> go.Sca
         showlegend=showlegend,
         hovertemplate="length %{x}: %{y:.3g}<extra>" + name + "</extra>",
     )
-
-
-def _band(rows: pd.DataFrame, colour: str) -> go.Scatter:
-    x, y = [*rows["length"], *rows["length"][::-1]], [*rows["difference_high"], *rows["difference_low"][::-1]]
-    fill = dict(fill="toself", fillcolor=transparent(colour, 0.18), line=dict(width=0), mode="lines")
-    return go.Scatter(x=x, y=y, showlegend=False, hoverinfo="skip", **fill)

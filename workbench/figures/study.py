@@ -206,16 +206,18 @@ def partial_dependence_figure(dependence: pd.DataFrame, outcome: str, region: st
                 col=col,
             )
         ticks = dependence[(dependence["parameter"] == parameter) & (dependence["weights"] == "raw")]
-        fig.update_xaxes(tickvals=ticks["bin"], ticktext=[_tick(at) for at in ticks["at"]], showgrid=False, row=row, col=col)
+        labelled = ticks.iloc[:: 2 if len(ticks) > 3 else 1]  # more would run into each other in print
+        labels = dict(tickvals=labelled["bin"], ticktext=[_tick(at) for at in labelled["at"]])
+        fig.update_xaxes(**labels, showgrid=False, row=row, col=col)
     fig.update_yaxes(title_text=OUTCOMES[outcome].label.split(",")[0] + ", log10", col=1)
     height = 210 * -(-len(parameters) // columns) + 100
     return _finish(fig, f"Partial dependence: {outcome.replace('_', ' ')} {region} the training length", height)
 
 
-def _tick(at: object) -> str:
+def _tick(at: float | str) -> str:
     if isinstance(at, str):
         return at
-    return "off" if at == 0 else f"{at:.2g}"
+    return "off" if at == 0 else f"{at:.0f}" if at >= 10 else f"{at:.2g}"
 
 
 def importances_figure(importances: pd.DataFrame) -> go.Figure:
