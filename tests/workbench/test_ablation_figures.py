@@ -36,7 +36,7 @@ def test_the_greatest_have_bands_markers_and_names_and_the_others_are_grey(frame
     assert len(figure.data) == 16 + NAMED and len(bands) == NAMED
     own = rows[(rows["layer"] == size.index[0][0]) & (rows["head"] == size.index[0][1])].sort_values("length")
     np.testing.assert_array_equal(named[0].y, own["difference"])
-    np.testing.assert_array_equal(bands[0].y, [*own["difference_high"], *own["difference_low"][::-1]])
+    np.testing.assert_array_equal(bands[0].y, [*own["difference_low"], *own["difference_high"][::-1]])
     assert any("trained to 30" in note.text for note in figure.layout.annotations)
     assert "10 others grey" in figure.layout.title.text
 
