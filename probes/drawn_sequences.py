@@ -69,6 +69,8 @@ def drawn_sequences(
     Raises ValueError for a seed out of range and for fewer than two sequences, which show no spread.
     """
     _require_drawable(sequences, seed)
+    if batch < 1:
+        raise ValueError(f"a batch of {batch} holds nothing, expected at least 1; give a greater one")
     with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
         for first, end in batches(0, sequences, batch):
             tokens = subject.task.sequences(PROBE_STREAM + seed, first, end - first)[:, : subject.longest]

@@ -71,6 +71,9 @@ def board_interventions(
         ValueError: what `othello_subject`, `intervene` and `Games` refuse; a probe of another frame; no case found.
         ProbeError: a nonlinear probe.
     """
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown or not methods:
+        raise ValueError(f"method '{unknown[0] if unknown else ''}' is unknown; choose from {', '.join(METHODS)}")
     subject = othello_subject(model, weights, device)
     chosen = middle_layers(subject.model) if layers is None else tuple(layers)
     require_layers(subject.model, chosen)

@@ -105,16 +105,13 @@ def closed_form(moments: Moments, squares: int, target: int = 0, ridge: float = 
             f"ridge {ridge} leaves a stream of lower rank without a unique fit, expected a value > 0; use {RIDGE:g}"
         )
     columns = slice(2 * squares * target, 2 * squares * (target + 1))
-    fits = [least_squares(moments, layer, columns, ridge) for layer in range(moments.layers)]
+    fits = [_solve(moments, layer, columns, ridge) for layer in range(moments.layers)]
     weight, bias, pattern = (_third_state(torch.stack(parts), squares) for parts in zip(*fits, strict=True))
     bias[..., 2] += 1
     return LinearProbe(weight.float(), bias.float(), pattern.float())
 
 
-def least_squares(
-    moments: Moments, layer: int, columns: slice = slice(None), ridge: float = RIDGE
-) -> tuple[Float64[Tensor, "width column"], Float64[Tensor, "column"], Float64[Tensor, "width column"]]:
-    """Weight, bias and pattern of the ridge regression of some targets on one layer's stream, with an unpenalised bias."""
+def _solve(moments: Moments, layer: int, columns: slice, ridge: float) -> tuple[Tensor, Tensor, Tensor]:
     covariance = moments.covariance(layer)
     weight = torch.linalg.solve(with_penalty(covariance, ridge), moments.cross_covariance(layer)[:, columns])
     bias = moments.target_mean(layer)[columns] - moments.mean(layer) @ weight

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
+from models.token_input import require_token_matrix
 from models.transformer import Transformer
 
 Model = Transformer | HookedTransformer
@@ -62,6 +63,7 @@ def require_layers(model: Model, layers: Collection[int]) -> None:
 def require_input(model: Model, tokens: Int64[Tensor, "batch position"]) -> None:
     """Raises ValueError for a model in training mode, for an input longer than its context, and for tokens it does not have."""
     require_eval(model)
+    require_token_matrix(tokens)
     length, context, vocab = tokens.shape[1], context_of(model), vocab_of(model)
     if not 1 <= length <= context:
         raise ValueError(f"the input has {length} tokens, the model takes 1 to {context}; shorten the input")

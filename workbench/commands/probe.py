@@ -200,19 +200,19 @@ def bracket_depth(
     checkpoint: Checkpoint,
     out: Out = None,
     weights: Weights = "raw",
-    fit_sequences: Annotated[int, typer.Option(min=2, help="Sequences to fit the probe on.")] = 500,
-    sequences: Sequences = 300,
+    fit_sequences: Annotated[int, typer.Option(min=2, help="Sequences to fit the probe on.")] = 1000,
+    sequences: Sequences = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Can the nesting depth be read off a bracket model's residual stream? Accuracy by layer and length, with controls."""
+    """Is the nesting depth in a bracket model's residual stream, and how strongly? By layer and length, with controls."""
     from probes.bracket_depth import bracket_depth as probe
     from workbench.figures.bracket_depth import bracket_depth as draw
 
     frame = probe(checkpoint, fit_sequences, sequences, seed, weights=weights, device=device, progress=True)
-    by_control = frame.groupby(["control", "layer"], dropna=False)["value"].mean().unstack("layer")
-    typer.echo("accuracy, mean over lengths\n" + _text(by_control, index=True))
+    by_layer = frame.groupby(["metric", "control", "layer"], dropna=False)["value"].mean().unstack("layer")
+    typer.echo("mean over lengths, by layer\n" + _text(by_layer, index=True))
     _write({"bracket-depth": frame}, {"bracket-depth": draw(frame)}, out or Path("bracket-depth"), formats)
 
 

@@ -1,5 +1,7 @@
 """Figures of a finished search: averaging by length, dropout, decay of displacement, partial dependence, importances."""
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -214,10 +216,11 @@ def partial_dependence_figure(dependence: pd.DataFrame, outcome: str, region: st
     return _finish(fig, f"Partial dependence: {outcome.replace('_', ' ')} {region} the training length", height)
 
 
-def _tick(at: float | str) -> str:
+def _tick(at: object) -> str:
     if isinstance(at, str):
         return at
-    return "off" if at == 0 else f"{at:.0f}" if at >= 10 else f"{at:.2g}"
+    number = float(cast(float, at))
+    return "off" if number == 0 else f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def importances_figure(importances: pd.DataFrame) -> go.Figure:
