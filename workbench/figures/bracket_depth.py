@@ -17,13 +17,15 @@ def bracket_depth(frame: pd.DataFrame) -> go.Figure:
     """Two panels by length, a line a layer with its 95 % interval: accuracy of each length's reading, and signal.
 
     Controls in grey: the accuracy of each at its best layer. The dashed line beside the signal is L / s, what attention that
-    spreads evenly over s tokens leaves of it, with L the training length.
+    spreads evenly over s tokens leaves of it, with L the training length. The embedding, which has seen one token, has none.
     """
     trained = training_length(frame)
     figure = make_subplots(1, 2, subplot_titles=["depth read, a reading a length", "signal per unit of depth"])
     own = frame[frame["control"] == "none"]
     for column, metric in enumerate(("accuracy", "signal"), start=1):
-        for layer in sorted(map(int, own["layer"].dropna().unique())):
+        for layer in sorted(map(int, own["layer"].unique())):
+            if metric == "signal" and layer == 0:
+                continue  # the embedding has seen one token: its slopes are about 0, and of either sign
             rows = own[(own["layer"] == layer) & (own["metric"] == metric)]
             style, name = numbered_style(layer), f"after layer {layer - 1}" if layer else "embedding"
             look = dict(
@@ -46,11 +48,12 @@ def bracket_depth(frame: pd.DataFrame) -> go.Figure:
         look = dict(mode="lines", line=dict(color=INK, dash="4px,3px", width=1.5))
         figure.add_trace(_line(law, "1/s law", **look), row=1, col=2)
     figure.update_yaxes(title_text="share of sequences", range=[0, 1.02], col=1)
-    figure.update_yaxes(title_text="growth of the reading", type="log", col=2)
+    figure.update_yaxes(title_text="growth of the reading", type="log", tickvals=[2.0**power for power in range(-4, 7)], col=2)
     figure.update_xaxes(type="log", tickvals=[2, 4, 8, 16, 32, 64], col=2)
+    figure.update_annotations(yshift=18, font_size=13)  # above `trained to 16`
     length_axis(figure, trained, row=1, col=1)
     length_axis(figure, trained, row=1, col=2)
-    return apply_theme(figure, title="Nesting depth in the residual stream", width=980, height=440)
+    return apply_theme(figure, title="Nesting depth in the residual stream", width=980, height=460).update_layout(margin_t=100, title_pad_b=48)
 
 
 def _line(rows: pd.DataFrame, name: str, **look: object) -> go.Scatter:
