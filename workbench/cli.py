@@ -20,6 +20,7 @@ from workbench.commands import (
     figures,
     games,
     import_,
+    info,
     lab,
     probe,
     search,
@@ -50,6 +51,7 @@ app.command("games")(games.games)
 app.command("import")(import_.import_)
 app.command("bundle")(bundle.bundle)
 app.command("zoo")(zoo.zoo)
+app.command("info")(info.info)
 app.command("lab")(lab.lab)
 app.command("app")(notebook_app.app)
 

@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import shlex
 import signal
 import subprocess
@@ -7,8 +8,9 @@ import sys
 import time
 
 import pytest
+import torch
 
-from models.checkpoint import read_card, run_checkpoints
+from models.checkpoint import bundled_names, read_card, run_checkpoints
 from models.config import TaskConfig
 from models.othello.task import OthelloTask
 from models.othello.transcripts import write_transcripts
@@ -199,3 +201,13 @@ def test_a_signal_leaves_a_run_that_the_same_command_goes_on_with(tmp_path, numb
     assert 0 < step < 1000
     subprocess.run(words, check=True, capture_output=True)
     assert read_card(run_checkpoints(tmp_path / "run")[-1]).step == 1000
+
+
+def test_info_tells_versions_and_the_remedy_for_what_is_missing(capsys, monkeypatch):
+    assert run(["info"]) == 0
+    told = capsys.readouterr().out
+    assert f"torch  {torch.__version__.split('+')[0]}" in told and "python  " + platform.python_version() in told
+    assert f"bundled checkpoints  {len(bundled_names())}" in told
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")
+    assert run(["info"]) == 0
+    assert "browser  none; PDF, SVG and PNG need Chrome or Chromium" in capsys.readouterr().out
