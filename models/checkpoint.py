@@ -161,8 +161,8 @@ def bundled_tables() -> list[Path]:
 
 
 def bundled_studies() -> list[Path]:
-    """Bundled databases of finished searches, for `workbench study sqlite:///PATH`."""
-    return sorted(ZOO.glob("*-study.db"))
+    """Bundled databases of finished searches, compressed: `workbench study NAME` takes NAME-study.db.xz."""
+    return sorted(ZOO.glob("*-study.db.xz"))
 
 
 def read_card(folder: Path) -> Card:

@@ -8,8 +8,6 @@ OUT/manifest.json         for each figure: its files, the command that measures 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +27,7 @@ from workbench.figures.print_layout import INCHES, Width
 
 SET_COMPLEMENT = "set-complement-v32-residual-0.1-seed0"
 OTHELLO = "othello-mini-none"
+STUDY = "set-complement-v16"
 WEIGHTS: WeightsName = "raw"
 SEQUENCES = 500
 ABLATED_SEQUENCES = 200
@@ -87,10 +86,7 @@ def _parts() -> list[Part]:
         Part(
             f"workbench ablate {OTHELLO} --what heads --method mean --sequences {ABLATED_SEQUENCES}", (OTHELLO,), _ablation_map
         ),
-        *(
-            Part(f"workbench study sqlite:///models/zoo/{path.name}", (), partial(_study, path), files=(path,))
-            for path in bundled_studies()
-        ),
+        Part(f"workbench study {STUDY}", (), partial(_study, STUDY), files=tuple(bundled_studies())),
     ]
 
 
@@ -186,15 +182,14 @@ def _ablation_map() -> Figures:
     return {"ablation-by-head": ablation_by_head(frame, trained), "ablation-by-length": ablation_by_length(frame)}
 
 
-def _study(path: Path) -> Figures:
+def _study(name: str) -> Figures:
     from workbench.figures.study import study_figures
     from workbench.study import read_studies
     from workbench.study_effects import OBJECTIVE, dropout_table, importance_table, partial_dependence
 
-    with tempfile.TemporaryDirectory() as folder:  # a database may be written to when it is read, and this one is not ours
-        (copied,) = read_studies(f"sqlite:///{shutil.copy(path, folder)}")
-    effects = dropout_table(copied), partial_dependence(copied, *OBJECTIVE), importance_table(copied)
-    return {f"study-{name}": figure for name, figure in study_figures(copied, *effects).items()}
+    (tables,) = read_studies(name)
+    effects = dropout_table(tables), partial_dependence(tables, *OBJECTIVE), importance_table(tables)
+    return {f"study-{name}": figure for name, figure in study_figures(tables, *effects).items()}
 
 
 def _entry(name: str, part: Part, written: Sequence[Path]) -> dict[str, object]:

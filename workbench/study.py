@@ -4,16 +4,29 @@ For: everything that `workbench study` computes, which starts from these. Not fo
 """
 
 import json
+import lzma
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 
+from models.checkpoint import bundled_studies
 from models.config import WEIGHTS
-from workbench.search_ledger import NUMBER, RANGES, RESULT, SETTINGS, completed_trials, open_storage
+from workbench.search_ledger import (
+    DATABASE_ERRORS,
+    NUMBER,
+    RANGES,
+    RESULT,
+    SETTINGS,
+    completed_trials,
+    open_storage,
+    shown_url,
+)
 from workbench.search_space import SearchSpace
 
 REGIONS = ("inside", "beyond")
@@ -75,25 +88,53 @@ class StudyTables:
         return self.trials[self.trials["diverged"].isna()]
 
 
-def read_studies(url: str) -> list[StudyTables]:
-    """Every search in a database, by vocabulary. Raises ValueError where there is none with a completed trial."""
+def read_studies(storage: str) -> list[StudyTables]:
+    """Every search in a storage, by vocabulary: a database's URL, or the name of a bundled study.
+
+    Raises ValueError where it is damaged or has no search with a completed trial.
+    """
+    bundled = {path.name.removesuffix("-study.db.xz"): path for path in bundled_studies()}
+    if storage not in bundled:
+        return _read_studies(storage)
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = Path(folder) / "study.db"
+        unpacked.write_bytes(lzma.decompress(bundled[storage].read_bytes()))
+        return _read_studies(f"sqlite:///{unpacked}")
+
+
+def _read_studies(url: str) -> list[StudyTables]:
     storage = open_storage(url)
-    tables = []
-    for name in optuna.study.get_all_study_names(storage):
-        study = optuna.load_study(study_name=name, storage=storage)
-        if SETTINGS in study.user_attrs and completed_trials(study):
-            tables.append(study_tables(study))
+    try:
+        tables = list(_stored_tables(storage))
+    except OtherRanges:
+        raise
+    except (*DATABASE_ERRORS, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise ValueError(
+            f"the storage {shown_url(url)} holds what no search writes ({reason}); restore it from a copy, or search again"
+        ) from error
     if not tables:
         raise ValueError("the storage holds no search with a completed trial; run workbench search with it first")
     return sorted(tables, key=lambda one: one.space.vocab)
 
 
+def _stored_tables(storage: optuna.storages.RDBStorage) -> Iterator[StudyTables]:
+    for name in optuna.study.get_all_study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        if SETTINGS in study.user_attrs and completed_trials(study):
+            yield study_tables(study)
+
+
+class OtherRanges(ValueError):
+    """A search that this workbench's ranges do not describe."""
+
+
 def study_tables(study: optuna.Study) -> StudyTables:
-    """The tables of one search, from its completed trials. Raises ValueError for one that was drawn from other ranges."""
+    """The tables of one search, from its completed trials. Raises OtherRanges for one that was drawn from other ranges."""
     settings = study.user_attrs[SETTINGS]
     space = SearchSpace.model_validate({name: settings[name] for name in SearchSpace.model_fields})
     if settings[RANGES] != space.fingerprint:
-        raise ValueError(
+        raise OtherRanges(
             f"{study.study_name} was drawn from other ranges than this workbench's; read it with the one that made it"
         )
     drawn, curves = [], []

@@ -91,8 +91,10 @@ def trial_table(tables: StudyTables) -> pd.DataFrame:
 
 def commands(tables: StudyTables, url: str, out: str | os.PathLike[str]) -> str:
     """The command lines that make the search and its report."""
-    space, storage = tables.space, ["--storage", shown_url(url)]
+    shown = shown_url(url) if "://" in url else url
+    searched = shown if "://" in url else "sqlite:///search.db"  # a bundled study was searched elsewhere
+    space, storage = tables.space, ["--storage", searched]
     search = ["workbench", "search", "set-complement", "--vocab", space.vocab, "--trials", len(tables.trials)]
     search += ["--steps", space.steps, "--seed", space.seed, "--sequences", tables.sequences, *storage]
-    study = ["workbench", "study", shown_url(url), "--out", Path(out)]
+    study = ["workbench", "study", shown, "--out", Path(out)]
     return " && ".join(shlex.join(map(str, words)) for words in (search, study))

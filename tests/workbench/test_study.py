@@ -1,6 +1,7 @@
 """Studies of searches with planted effects: tables, verdicts and the report tell what was planted, and nothing that was not."""
 
 import html.parser
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -32,7 +33,7 @@ from workbench.study_effects import (
     rank_table,
 )
 from workbench.study_intervals import Estimate
-from workbench.study_report import write_study
+from workbench.study_report import commands, trial_table, write_study
 
 from .planted_study import BENEFIT, EFFECT, SPACE, planted_result, planted_study
 
@@ -239,3 +240,11 @@ def test_a_storage_without_a_search_is_refused_in_one_sentence(tmp_path):
     optuna.create_study(storage=open_storage(url), study_name="somebody else's")
     with pytest.raises(ValueError, match="holds no search with a completed trial; run workbench search"):
         read_studies(url)
+
+
+def test_the_bundled_study_is_the_one_reported_in_the_docs():
+    (tables,) = read_studies("set-complement-v16")
+    reported = pd.read_csv(Path(__file__).parents[2] / "docs" / "studies" / tables.name / "trials.csv")
+    ours = trial_table(tables).reset_index(drop=True).astype({"diverged": float})
+    pd.testing.assert_frame_equal(ours, reported, check_dtype=False, rtol=1e-6)
+    assert commands(tables, "set-complement-v16", "studies").endswith("workbench study set-complement-v16 --out studies")

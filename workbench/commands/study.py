@@ -9,7 +9,12 @@ from workbench.commands.options import Formats
 
 
 def study(
-    storage: Annotated[str, typer.Argument(help="Of a finished search: sqlite:///FILE or postgresql+psycopg://...")],
+    storage: Annotated[
+        str,
+        typer.Argument(
+            help="Of a finished search: sqlite:///FILE, postgresql+psycopg://... or a bundled one, set-complement-v16."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Where each search gets a folder: report, tables, figures.")] = Path("studies"),
     formats: Formats = "html,pdf,svg,png",
 ) -> None:

@@ -53,7 +53,9 @@ def bracket_depth(frame: pd.DataFrame) -> go.Figure:
     figure.update_annotations(yshift=18, font_size=13)  # above `trained to 16`
     length_axis(figure, trained, row=1, col=1)
     length_axis(figure, trained, row=1, col=2)
-    return apply_theme(figure, title="Nesting depth in the residual stream", width=980, height=460).update_layout(margin_t=100, title_pad_b=48)
+    return apply_theme(figure, title="Nesting depth in the residual stream", width=980, height=460).update_layout(
+        margin_t=100, title_pad_b=48
+    )
 
 
 def _line(rows: pd.DataFrame, name: str, **look: object) -> go.Scatter:
