@@ -18,9 +18,12 @@ SIZES_OF_TASK: dict[TaskName, tuple[str, ...]] = {
 }
 BRACKET_KINDS, BRACKET_DEPTH, BRACKET_LONGEST = 2, 8, 63
 """Sizes of the bracket task where none are given, and its longest input."""
+OptimizerName = Literal["adamw", "muon"]
 AveragingSchedule = Literal["constant", "power"]
 WeightsName = Literal["raw", "ema", "bema"]
 WEIGHTS: tuple[WeightsName, ...] = ("raw", "ema", "bema")
+MOST, MOST_LAYERS = 1 << 20, 1000
+"""Sizes beyond which a shape is a mistake or an attack: nothing of it is built."""
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -55,19 +58,19 @@ class DropoutRates(Config):
 class ModelConfig(Config):
     """Shape of a `Transformer`. TransformerLens names in brackets."""
 
-    vocab: int = Field(ge=3)
+    vocab: int = Field(ge=3, le=MOST)
     """number of tokens [d_vocab, d_vocab_out]"""
-    context: int = Field(ge=1)
+    context: int = Field(ge=1, le=MOST)
     """the longest input the model takes [n_ctx]"""
-    layers: int = Field(1, ge=1)
+    layers: int = Field(1, ge=1, le=MOST_LAYERS)
     """number of layers [n_layers]"""
-    heads: int = Field(1, ge=1)
+    heads: int = Field(1, ge=1, le=MOST)
     """number of attention heads a layer [n_heads]"""
-    width: int = Field(64, ge=1)
+    width: int = Field(64, ge=1, le=MOST)
     """width of the residual stream [d_model]"""
-    head_width: int = Field(64, ge=1)
+    head_width: int = Field(64, ge=1, le=MOST)
     """width of queries, keys and values of one head [d_head]"""
-    mlp_width: int = Field(0, ge=0)
+    mlp_width: int = Field(0, ge=0, le=MOST)
     """neurons of each layer's MLP, exact GELU; 0 makes the model attention-only [d_mlp, attn_only]"""
     positions: Positions = "none"
     """learned absolute positions, or none"""

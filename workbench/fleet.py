@@ -181,6 +181,8 @@ def _check(configs: Sequence[TrainingConfig]) -> None:
         raise ValueError(f"a fleet trains in float32, got precision {configs[0].precision}; leave it out")
     first = _shared(configs[0])
     for member, config in enumerate(configs):
+        if config.optimizer != "adamw":
+            raise ValueError(f"a fleet trains by adamw, member {member} asks for {config.optimizer}; train it alone")
         for name, value in _shared(config).items():
             if value != first[name]:
                 raise ValueError(

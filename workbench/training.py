@@ -4,24 +4,25 @@ import math
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from models.checkpoint import Card, read_trainer, read_weights, run_checkpoints, save_checkpoint
+from models.checkpoint import Card, TrainerState, read_trainer, read_weights, run_checkpoints, save_checkpoint
 from workbench.cli_options import command_options
+from workbench.fleet_threads import torch_threads
+from workbench.loggers import Log, LoggerName, Row, open_loggers, refuse_missing
 from workbench.metrics import position_metrics
+from workbench.processes import Processes, launched_processes
 from workbench.run import Run, RunError, RunRecord, open_run, package_versions
 from workbench.trainer import Trainer, step_batches
 from workbench.training_config import TrainingConfig
 
 LOGGED_SEQUENCES = 64
 """How many sequences of the present batch the logged illegal mass is measured on."""
-
-Row = dict[str, float | int]
 
 
 def train(
@@ -31,11 +32,13 @@ def train(
     stop: threading.Event | None = None,
     on_log: Callable[[Trainer, Row], None] | None = None,
     progress: bool = False,
+    loggers: Sequence[LoggerName] = (),
 ) -> Path:
     """Trains one model to `config.steps`, from where the run `out` was left if it exists; returns the run folder.
 
     Checkpoints hold raw, ema and bema. The same configuration gives the same bits on the same machine and thread count, however
-    often it was interrupted.
+    often it was interrupted. Where `accelerate launch` started several processes, each takes its part of every step
+    (`workbench/processes.py`).
 
     Args:
         config: the run; a field that differs from an existing run's is an error, but for `steps` and when to save and log.
@@ -43,53 +46,47 @@ def train(
         stop: set it from another thread or a signal handler to save a checkpoint and return after the present step.
         on_log: called at every logged step with the trainer and the line written to `metrics.jsonl`.
         progress: show a bar with loss, illegal mass, tokens a second and time left.
+        loggers: where the lines of `metrics.jsonl` go as well.
 
     Raises:
         RunError: `out` cannot be used for this run.
+        ImportError: a logger's package is not installed.
         FloatingPointError: the loss is no longer finite; what was saved before stays.
     """
+    refuse_missing(loggers)
     stop = stop or threading.Event()
-    with (
-        _threads(config.threads),
-        open_run(out, RunRecord(config=config, command=command_line(config, out), versions=package_versions())) as run,
-    ):
-        trainer = Trainer(config)
+    record = RunRecord(config=config, command=command_line(config, out), versions=package_versions())
+    with ExitStack() as held:
+        held.enter_context(torch_threads(config.threads))
+        processes = launched_processes(config.device)
+        run = processes.from_main(lambda: held.enter_context(open_run(out, record)))
+        trainer = Trainer(config, processes)
         _resume(trainer, run)
-        run.write_record()
-        bar = tqdm(total=config.steps, initial=trainer.step, unit="step", disable=not progress, desc=out.name)
-        if trainer.step == 0 and config.saves(0) and not run.checkpoint_folder(0).exists():
+        logs: list[Log] = []
+        processes.from_main(lambda: logs.extend(held.enter_context(_open_logs(trainer, run, on_log, progress, loggers))))
+        if trainer.step == 0 and config.saves(0):
             _save(trainer, run)
-        batches = step_batches(config, trainer.task, trainer.step + 1)
+        batches = step_batches(config, trainer.task, trainer.step + 1, processes)
         clock = _Clock()
-        while trainer.step < config.steps and not stop.is_set():
+        while trainer.step < config.steps and not _stops(stop, processes):
             batch = next(batches)
             loss = trainer.take_step(batch)
-            clock.tokens += batch[:, 1:].numel()
+            clock.tokens += batch[:, 1:].numel() * processes.count
             if trainer.step % config.log_every == 0 or trainer.step == config.steps:
-                row = _log_row(trainer, batch, float(loss), clock)
-                run.append_metrics(row)
-                bar.update(trainer.step - bar.n)
-                bar.set_postfix(
-                    loss=f"{row['loss']:.4f}", illegal_mass=f"{row['illegal_mass']:.2e}", tok_s=f"{row['tokens_per_s']:.3g}"
-                )
-                if on_log is not None:
-                    on_log(trainer, row)
+                row = _row(trainer, batch, loss, clock)
+                for log in logs:
+                    log(row)
             if config.saves(trainer.step):
                 _save(trainer, run)
-        if not run.checkpoint_folder(trainer.step).exists():
-            _save(trainer, run)  # stopped between two saves
-        bar.close()
+        _save(trainer, run)  # stopped between two saves
     return out
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _stops(stop: threading.Event, processes: Processes) -> bool:
+    """Whether any process was asked to stop: then all were."""
+    if processes.any(stop.is_set()):
+        stop.set()
+    return stop.is_set()
 
 
 class _Clock:
@@ -107,8 +104,36 @@ class _Clock:
         return rate
 
 
+@contextmanager
+def _open_logs(
+    trainer: Trainer,
+    run: Run,
+    on_log: Callable[[Trainer, Row], None] | None,
+    progress: bool,
+    loggers: Sequence[LoggerName],
+) -> Iterator[list[Log]]:
+    """What the main process does with each row, in order."""
+    run.forget_metrics_after(trainer.step)
+    run.write_record()
+    steps = trainer.config.steps
+    with (
+        tqdm(total=steps, initial=trainer.step, unit="step", disable=not progress, desc=run.folder.name) as bar,
+        open_loggers(loggers, run, trainer.step) as log_elsewhere,
+    ):
+
+        def show(row: Row) -> None:
+            bar.update(row["step"] - bar.n)
+            figures = {"illegal_mass": f"{row['illegal_mass']:.2e}", "tok_s": f"{row['tokens_per_s']:.3g}"}
+            bar.set_postfix(loss=f"{row['loss']:.4f}", **figures)
+
+        logs: list[Log] = [run.append_metrics, log_elsewhere, show]
+        yield logs if on_log is None else [*logs, lambda row: on_log(trainer, row)]
+
+
 @torch.no_grad()
-def _log_row(trainer: Trainer, batch: torch.Tensor, loss: float, clock: _Clock) -> Row:
+def _row(trainer: Trainer, batch: torch.Tensor, own_loss: torch.Tensor, clock: _Clock) -> Row:
+    """The line of the present step; its illegal mass is of the first sequences of this process."""
+    loss = float(trainer.processes.mean(own_loss))
     if not math.isfinite(loss):
         raise _diverged(trainer)
     rate = clock.rate()
@@ -134,20 +159,35 @@ def _diverged(trainer: Trainer) -> FloatingPointError:
 
 
 def _resume(trainer: Trainer, run: Run) -> None:
-    checkpoints = run_checkpoints(run.folder)
-    if checkpoints:
-        trainer.restore(read_weights(checkpoints[-1], "raw"), read_trainer(checkpoints[-1]))
+    last = trainer.processes.from_main(lambda: _last_saved(run))  # other machines may not see the folder
+    if last is not None:
+        try:
+            trainer.restore(*last)
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(f"{type(error).__name__} {error}".split())
+            raise RunError(
+                f"the last checkpoint of {run.folder} is not of this training ({reason}); "
+                "delete that checkpoint to go on from the one before"
+            ) from error
     if trainer.step > trainer.config.steps:
         raise RunError(
             f"{run.folder} is at step {trainer.step} already, beyond the {trainer.config.steps} asked for; ask for more"
         )
-    run.forget_metrics_after(trainer.step)
+
+
+def _last_saved(run: Run) -> tuple[dict[str, torch.Tensor], TrainerState] | None:
+    checkpoints = run_checkpoints(run.folder)
+    return (read_weights(checkpoints[-1], "raw"), read_trainer(checkpoints[-1])) if checkpoints else None
 
 
 def _save(trainer: Trainer, run: Run) -> None:
+    """Writes the checkpoint of the present step, once, by the main process; all check that it is worth it."""
     config = trainer.config
     if not all(bool(parameter.isfinite().all()) for parameter in trainer.parameters.values()):
         raise _diverged(trainer)  # a resume would start from it
+    folder = run.checkpoint_folder(trainer.step)
+    if not trainer.processes.main or folder.exists():
+        return
     card = Card(
         name=run.folder.name,
         model=config.model,
@@ -156,16 +196,19 @@ def _save(trainer: Trainer, run: Run) -> None:
         seed=config.seed,
         step=trainer.step,
         sequences_seen=trainer.step * config.batch,
+        optimizer=config.optimizer,
         averaging=config.averaging,
         dropout_kernel=trainer.dropout_kernel,
         command=run.record.command,
-        versions={**run.record.versions, "device": _device_name(config)},
+        versions={**run.record.versions, "device": _device_name(trainer)},
     )
-    save_checkpoint(run.checkpoint_folder(trainer.step), card, trainer.weights(), trainer.state())
+    save_checkpoint(folder, card, trainer.weights(), trainer.state())
 
 
-def _device_name(config: TrainingConfig) -> str:
-    return torch.cuda.get_device_name() if config.device == "cuda" else f"cpu, {config.threads} threads"
+def _device_name(trainer: Trainer) -> str:
+    config, processes = trainer.config, trainer.processes.count
+    name = torch.cuda.get_device_name() if config.device == "cuda" else f"cpu, {config.threads} threads"
+    return name if processes == 1 else f"{name}, {processes} processes"
 
 
 def command_line(config: TrainingConfig, out: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.config import AveragingConfig, Config, ModelConfig, TaskConfig
+from models.config import AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig
 
 MAX_TRAINING_SEED = 2**32
 """Training seeds lie below it and evaluation streams above: the two never share one (short inputs recur in both by chance)."""
@@ -31,14 +31,16 @@ class TrainingConfig(Config):
     """optimiser steps in all"""
     batch: int = Field(256, ge=1)
     """sequences a step"""
+    optimizer: OptimizerName = "adamw"
+    """adamw, or muon for the matrices of the blocks and adamw for all else, at one learning rate and weight decay"""
     learning_rate: float = Field(1e-3, gt=0)
-    """AdamW's learning rate after the warm-up"""
+    """learning rate after the warm-up"""
     warmup: int = Field(100, ge=0)
     """steps of linear warm-up"""
     schedule: Literal["constant", "cosine"] = "constant"
     """learning rate after the warm-up: constant, or a cosine to 0 at the last step"""
     weight_decay: float = Field(0.01, ge=0)
-    """AdamW's decoupled weight decay, on matrices (embeddings included), not on biases and norms"""
+    """decoupled weight decay, on matrices (embeddings included), not on biases and norms"""
     beta1: float = Field(0.9, ge=0, lt=1)
     """AdamW's decay of the gradient average"""
     beta2: float = Field(0.99, ge=0, lt=1)

@@ -18,17 +18,24 @@ def train(
     task: Annotated[TaskName, typer.Argument(help="What to learn.")],
     out: Annotated[Path, typer.Option(help="The run folder; a run that was stopped goes on by itself.")],
     options: Mapping[str, Any],
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to TensorBoard files in OUT.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Also log to Weights & Biases, over the network.")] = False,
 ) -> None:
     """Train one model, keeping raw, EMA and BEMA weights; the same command goes on with a stopped run."""
     config = training_config(task, options)
+    from workbench.loggers import LoggerName
+    from workbench.processes import in_main_process
     from workbench.training import train as train_run
 
+    loggers: list[LoggerName] = ["tensorboard"] if tensorboard else []
+    loggers += ["wandb"] if wandb else []
     with stop_on_signals() as stop:
-        run = train_run(config, out, stop=stop, progress=True)
+        run = train_run(config, out, stop=stop, progress=True, loggers=loggers)
+    if in_main_process():
+        stopped, done = f"stopped; the same command goes on with {run}", f"trained {run}; next: workbench compare {run}"
+        typer.echo(stopped if stop.is_set() else done)
     if stop.is_set():
-        typer.echo(f"stopped; the same command goes on with {run}")
         raise typer.Exit(1)
-    typer.echo(f"trained {run}; next: workbench compare {run}")
 
 
 @contextmanager
