@@ -15,7 +15,7 @@ LENS4_TESTS = tests/interop tests/models/test_closed_form.py $(shell grep -rlE -
 	--exclude=test_search.py --exclude=test_train_and_watch.py \
 	'from models.hooked|set_complement_models|random_weights|importers import' tests/models tests/probes tests/workbench)
 
-.PHONY: demo test test-all test-lens4 lab app bench system setup lint
+.PHONY: demo test test-all test-lens4 lab app bench docs system setup lint
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -48,6 +48,11 @@ bench: $(STAMP)
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[bench]' -c constraints.txt $(TORCH)
 	mkdir -p benchmarks/results
 	for script in benchmarks/*.py; do $(BIN)/python $$script --json benchmarks/results/$$(basename $$script .py).json || exit 1; done
+
+# site/index.html; the notebooks are executed first, for the gallery. Its search wants a server: python -m http.server -d site
+docs: $(STAMP)
+	$(BIN)/python docs/gallery.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 setup: $(STAMP)
 

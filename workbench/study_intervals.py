@@ -66,7 +66,7 @@ def mean(values: Float[np.ndarray, "trial"], numbers: np.ndarray) -> Estimate:
 def regression(
     design: Float[np.ndarray, "trial term"], values: Float[np.ndarray, "trial outcome"], numbers: np.ndarray
 ) -> list[list[Estimate]]:
-    """Least-squares coefficients of every outcome on the same terms: result[outcome][term]; bootstrap over trials."""
+    """Least-squares coefficients of every outcome on the same terms: `result[outcome][term]`; bootstrap over trials."""
     weights = trial_weights(numbers)
     terms = design.shape[1]
     outer = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
