@@ -52,6 +52,7 @@ def displacement_by_length(frame: pd.DataFrame, fit: pd.DataFrame | None = None)
     _add_dashed(figure, needed, "value", "needed for 1 % illegal mass", INK, NEEDED_DASH, column=1)
     doublings = 2 ** np.arange(int(np.log2(frame["length"].max())) + 1)
     figure.update_xaxes(type="log", tickvals=doublings, row=1, col=1)
+    figure.update_annotations(yshift=18, font_size=13)  # above `trained to 8`
     length_axis(figure, training_length(frame))
     pushed = frame[frame["measure"].isin(["context", "query", "needed"])]
     positive = pd.concat([pushed["value"], measured["context"]["law"]])
@@ -60,7 +61,7 @@ def displacement_by_length(frame: pd.DataFrame, fit: pd.DataFrame | None = None)
     figure.update_yaxes(title_text="share of measurements <= 0", range=[-0.02, 1.02], row=1, col=3)
     apply_theme(figure)
     return figure.update_layout(
-        title=f"Logit displacement{_slope_text(fit)}",
+        title={"text": f"Logit displacement{_slope_text(fit)}", "pad": {"b": 48}},
         width=1100,
         height=560,
         margin={"t": 110, "b": 140},
