@@ -9,7 +9,8 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from models.config import BRACKET_LONGEST
-from models.random_stream import draws
+from models.random_stream import draws, numbers
+from models.token_input import require_token_matrix
 
 
 class BracketTask:
@@ -28,7 +29,7 @@ class BracketTask:
     def __init__(self, kinds: int, depth: int):
         """`kinds` >= 2 of brackets, nested `depth` >= 1 deep at most."""
         if kinds < 2 or depth < 1:
-            raise ValueError(f"the bracket task got {kinds} kinds and depth {depth}, expected at least 2 kinds and depth 1")
+            raise ValueError(f"the bracket task got {kinds} kinds and depth {depth}, expected at least 2 and 1; give more")
         self.kinds, self.depth = kinds, depth
         self.vocab = 2 * kinds
 
@@ -39,7 +40,7 @@ class BracketTask:
 
         The modulo favours no token by more than one part in 2**57.
         """
-        drawn = draws(seed, torch.arange(start, start + count, device=device), self.longest + 1) & ((1 << 63) - 1)
+        drawn = draws(seed, numbers(start, count, device), self.longest + 1) & ((1 << 63) - 1)
         stack = _OpenBrackets(self, count, device)
         tokens = []
         for draw in drawn.unbind(dim=1):
@@ -55,6 +56,7 @@ class BracketTask:
         Raises ValueError for an empty input, more than `longest` tokens, a token outside 0 .. vocab - 1, a closing bracket that
         closes nothing or another kind, and an opening one beyond the bound.
         """
+        require_token_matrix(tokens)
         batch, length = tokens.shape
         self._require_length(length)
         self._require_tokens(tokens)

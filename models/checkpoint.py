@@ -29,7 +29,6 @@ from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, Optimiz
 from models.default_models import default_model
 from models.durable import write_folder
 from models.plain_file import read_plain, require_plain
-from models.transformer import Transformer
 
 ZOO = Path(__file__).parent / "zoo"
 CARD_FILE = "card.json"
@@ -211,11 +210,10 @@ def read_trainer(folder: Path) -> TrainerState:
 
 
 def _read_tensors(folder: Path, name: str, card: Card) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        numbers = sum(parameter.numel() for parameter in Transformer(card.model).parameters())
     copies = 8 if name == "trainer.safetensors" else 1  # averages and what optimisers keep
+    most = 8 * card.model.most_weights * copies + MAX_HEADER_BYTES
     try:
-        return load_safetensors_bytes(_read_checked(folder, name, card, 8 * numbers * copies + MAX_HEADER_BYTES))
+        return load_safetensors_bytes(_read_checked(folder, name, card, most))
     except SafetensorError as error:
         raise CheckpointError(f"{folder / name} is no valid safetensors file ({error}); restore it from a copy") from error
 

@@ -81,6 +81,14 @@ class ModelConfig(Config):
     dropout: DropoutRates = DropoutRates()
     """dropout in training; analysis runs without"""
 
+    @property
+    def most_weights(self) -> int:
+        """Numbers that a model of this shape holds, with positions and every norm there can be: never fewer than it has."""
+        attention = self.heads * (4 * self.width * self.head_width + 3 * self.head_width)
+        mlp = 2 * self.width * self.mlp_width + self.mlp_width
+        block = attention + mlp + 10 * self.width  # two biases and four norms of two
+        return self.layers * block + (2 * self.vocab + self.context + 2) * self.width + self.vocab
+
 
 class TaskConfig(Config):
     """Which task, and its size."""

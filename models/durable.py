@@ -3,14 +3,33 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".writing-"
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, a full or read-only disk, or a folder of somebody else, is an OSError that says what cannot be written."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise type(error)(
+            f"cannot write {path}: {error.strerror or error}; free space or give another folder, what is there is unchanged"
+        ) from error
+
+
 def write_file(path: Path, data: bytes) -> None:
-    """Creates or replaces a file atomically: a temporary sibling, fsynced, then renamed over it."""
+    """Creates or replaces a file atomically: a temporary sibling, fsynced, then renamed over it. Raises as `writing` does."""
+    with writing(path):
+        _replace(path, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     temporary = Path(name)
@@ -26,7 +45,15 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Creates a folder of files atomically. Raises FileExistsError, and leaves all as it was, where it exists already."""
+    """Creates a folder of files atomically. Raises FileExistsError, and leaves all as it was, where it exists already.
+
+    Raises as `writing` does.
+    """
+    with writing(folder):
+        _create(folder, files)
+
+
+def _create(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
     try:

@@ -43,6 +43,8 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
     Raises:
         ImportFailed: the file is missing, would run code, is of no known layout, or its keys do not fit (all are named).
     """
+    if heads is not None and heads < 1:
+        raise ImportFailed(f"{heads} heads were asked for, expected at least 1; give --heads a divisor of the width")
     state = _without_wrapping(read_tensors(address))
     if "tok_emb.weight" in state:
         config, plain, source = *from_mingpt(state, heads or DEFAULT_HEADS), "minGPT keys"

@@ -60,6 +60,13 @@ def states(seed: int, indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]
     return mix(as_signed(seed_state(seed)) + (indices + 1) * as_signed(GOLDEN))
 
 
+def numbers(start: int, count: int, device: torch.device | str = "cpu") -> Int64[Tensor, "count"]:
+    """Indices start .. start + count - 1 of sequences. Raises ValueError for fewer than none."""
+    if count < 0:
+        raise ValueError(f"{count} sequences were asked for, expected at least 0; ask for more")
+    return torch.arange(start, start + count, device=device)
+
+
 def draws(seed: int, indices: Int64[Tensor, "batch"], count: int) -> Int64[Tensor, "batch count"]:
     """The first `count` draws of every sequence index, as int64 (all 64 bits random, so half are negative)."""
     counters = torch.arange(1, count + 1, device=indices.device)

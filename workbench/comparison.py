@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 import torch
@@ -106,6 +106,8 @@ def find_checkpoints(paths: Sequence[str | os.PathLike[str]], steps: Steps = "la
     A run gives its last checkpoint, or all; a checkpoint folder itself; any other folder what its sub-folders give. A name
     that two checkpoints of one step share gets the folder added. Raises CheckpointError for a path that holds none.
     """
+    if steps not in get_args(Steps):
+        raise ValueError(f"steps '{steps}' is unknown; choose one of {', '.join(get_args(Steps))}")
     if not paths:
         raise CheckpointError("no checkpoint was given; give a run, a checkpoint folder, a folder of them or a bundled name")
     folders = {folder.resolve(): folder for path in paths for folder in _expand(path, steps)}

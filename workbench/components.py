@@ -110,6 +110,8 @@ def find_sites(
 
 
 def _edge(attention: str, heads: tuple[int, ...] | None, edge: tuple[int, int], positions: tuple[int, ...] | None) -> Site:
+    if len(edge) != 2 or not all(type(end) is int for end in edge):
+        raise ValueError(f"edge {edge!r} is no pair of positions; give (query, key) with 0 <= key <= query")
     query, key = edge
     if positions is not None:
         raise ValueError("an attention edge has its own two positions; leave out position")
@@ -122,7 +124,9 @@ def _edge(attention: str, heads: tuple[int, ...] | None, edge: tuple[int, int], 
 def _indices(given: Indices, noun: str) -> tuple[int, ...] | None:
     if given is None:
         return None
-    found = (given,) if isinstance(given, int) else tuple(given)
+    found = (given,) if isinstance(given, (int, float)) else tuple(given)
+    if not all(type(index) is int for index in found):
+        raise ValueError(f"{noun} {given!r} is no index, expected whole numbers; give {noun}=2 or {noun}=[0, 2]")
     if not found:
         raise ValueError(f"no {noun} was given, and nothing would be replaced; leave {noun} out to mean all of them")
     return found

@@ -30,7 +30,12 @@ class KeptParts:
         file = folder / SETTINGS_FILE
         if not file.exists():
             write_file(file, (json.dumps(wanted, indent=1) + "\n").encode())
-        found = json.loads(file.read_bytes())
+        try:
+            found = dict(json.loads(file.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{file} is damaged, so nobody knows what its parts hold; delete {folder} and measure again"
+            ) from error
         differing = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
         if differing:
             name = differing[0]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.hooked import HookedTransformer
 from models.task import Task
+from models.token_input import require_token_matrix
 from probes.clustered_means import ClusteredMeans
 from probes.residual_stream import require_input
 from workbench.components import WHATS, What, require_indices
@@ -37,6 +38,7 @@ def metric_at(task: Task, tokens: Int64[Tensor, "batch position"], metric: str, 
     Raises:
         ValueError: another metric or length.
     """
+    require_token_matrix(tokens)
     if metric not in POSITION_METRICS:
         raise ValueError(f"metric '{metric}' is no metric of a prediction; choose one of {', '.join(POSITION_METRICS)}")
     at = (tokens.shape[1] if length is None else length) - 1

@@ -19,6 +19,7 @@ from torch import Tensor
 from models.hooked import HookedTransformer
 from workbench.components import Site, replacing
 from workbench.patching import Measure, effects, measured, require_pairs
+from workbench.rerun_from import has_hooks
 
 Input = Literal["query", "key", "value"]
 INPUTS: tuple[Input, ...] = get_args(Input)
@@ -39,7 +40,7 @@ def path_patch(
     """The metric of clean runs in which a receiver hears one earlier head at a time as it was on the corrupt sequence.
 
     Args:
-        model: hooked, in eval mode; its other hooks stay and act.
+        model: hooked, in eval mode, without a hook of yours: what a head writes is worked out from its weights.
         clean: sequences.
         corrupt: as many of the same length.
         receiver: (layer, head), or `logits` for what each head says to the unembedding directly.
@@ -53,9 +54,14 @@ def path_patch(
 
     Raises:
         ValueError: a receiver that does not exist or has no head before it; an unknown or no input; clean and corrupt that are
-            no pairs; a metric of another shape; a model in training mode.
+            no pairs; a metric of another shape; a model in training mode, or with a hook on it.
     """
     require_pairs(model, clean, corrupt)
+    if has_hooks(model):
+        raise ValueError(
+            "the model has hooks, which a path worked out from its weights would pass by; remove them with "
+            "model.reset_hooks(), or close the ablation that is open"
+        )
     layers = _layers_before(model, receiver)
     unknown = [name for name in into if name not in INPUTS]
     if unknown or not into:
@@ -83,7 +89,7 @@ def _layers_before(model: HookedTransformer, receiver: tuple[int, int] | Literal
     if not (0 < layer < model.cfg.n_layers and 0 <= head < model.cfg.n_heads):
         raise ValueError(
             f"receiver {receiver} cannot hear a head: expected (layer, head) in layers 1 .. {model.cfg.n_layers - 1} and heads "
-            f"0 .. {model.cfg.n_heads - 1}, or 'logits'"
+            f"0 .. {model.cfg.n_heads - 1}; give one of these, or 'logits'"
         )
     return range(layer)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from models.config import Config
-from models.durable import remove_leftovers, write_file
+from models.durable import remove_leftovers, write_file, writing
+from models.plain_file import read_plain
 from workbench.training_config import TrainingConfig, changed_fields
 
 RUN_FILE = "run.json"
@@ -59,7 +60,8 @@ class Run:
 
     def append_metrics(self, row: dict[str, float | int]) -> None:
         """Adds one line to `metrics.jsonl`."""
-        with (self.folder / METRICS_FILE).open("a") as file:
+        path = self.folder / METRICS_FILE
+        with writing(path), path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
@@ -68,11 +70,11 @@ class Run:
         if not path.exists():
             return
         kept = []
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)
-            except json.JSONDecodeError:
+            except (ValueError, LookupError, TypeError, RecursionError):
                 continue
         write_file(path, "".join(line + "\n" for line in kept).encode())
 
@@ -81,7 +83,7 @@ def read_run(folder: Path) -> RunRecord:
     """The record of a run. Raises RunError where `run.json` is missing or not valid."""
     path = folder / RUN_FILE
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        return RunRecord.model_validate_json(read_plain(path))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; give a folder made by workbench train") from error
     except ValidationError as error:
@@ -104,7 +106,8 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
         raise RunError(f"{folder} is a file; give a folder for the run")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK_FILE).exists() and not (folder / RUN_FILE).exists():
         raise RunError(f"{folder} holds files that are no run of ours; give an empty or new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
@@ -122,7 +125,10 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with (folder / LOCK_FILE).open("a+") as lock:
+    path = folder / LOCK_FILE
+    with writing(path):
+        file = path.open("a+")
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends, however it ends
         except BlockingIOError:
@@ -130,7 +136,8 @@ def _locked(folder: Path) -> Iterator[None]:
             raise RunError(
                 f"{folder} is being written by {lock.read().strip() or 'another process'}; wait for it or stop it"
             ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
+        with writing(path):
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
         yield

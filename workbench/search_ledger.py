@@ -258,8 +258,8 @@ def _patiently(act: Callable[[], Made], tries: int = 5) -> Made:
     for left in reversed(range(tries)):
         try:
             return act()
-        except DATABASE_ERRORS:
-            if not left:
+        except DATABASE_ERRORS as error:
+            if not left or sa.exc.DatabaseError in (type(error), type(error.__cause__)):  # not one of its kinds: it is damaged
                 raise
             time.sleep(0.5)
     raise AssertionError("unreachable")

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from models.durable import write_file
+from models.plain_file import require_plain
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ DIFFERENCE_COLUMNS = ("reference", "difference", "difference_low", "difference_h
 CERTIFIED = "certified_lengths"
 """At how many lengths the ordering is proved right on all inputs (`probes.certificate`); missing where that is not exact."""
 SEED_COLUMNS = ("seeds", "seed_mean", "seed_sd", "seed_low", "seed_high")
+MAX_TABLE_BYTES = 1 << 31
+"""Beyond it a file is no table of ours, and is not read."""
 EQUAL_BUT_SEED = ("task", "vocab", "shape", "train_length", "dropout", "weights", "averaging", "step")
 """Rows that agree in these, and in length and metric, differ in nothing but the seed."""
 
@@ -76,12 +79,21 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """A table that `write_table` wrote: its csv, its parquet, or the folder of both. Raises ValueError for any other file."""
     file = Path(path) / "comparison.parquet" if Path(path).is_dir() else Path(path)
     try:
+        require_plain(file, MAX_TABLE_BYTES)
         frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {file} as a comparison ({error}); give comparison.csv or comparison.parquet") from error
+    except (OSError, ValueError, TypeError, OverflowError, NotImplementedError) as error:
+        raise _unreadable(file, error) from error
     missing = [name for name in (*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED, *SEED_COLUMNS) if name not in frame.columns]
     if missing:
         raise ValueError(
             f"{file} is no table of `workbench compare`: it has no column {', '.join(missing)}; give comparison.csv"
         )
-    return typed(frame)
+    try:
+        return typed(frame)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())[:200]  # pandas and pyarrow write paragraphs
+    return ValueError(f"cannot read {file} as a comparison ({reason}); give comparison.csv or comparison.parquet")

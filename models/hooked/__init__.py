@@ -9,6 +9,7 @@ ours uses what both have and gives both the name `HookedTransformer`; `docs/tran
 """
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -22,7 +23,7 @@ from models.transformer import Transformer
 TRANSFORMER_LENS: str = version("transformer-lens")
 """the installed version"""
 
-if TRANSFORMER_LENS.startswith("3."):
+if re.match(r"3\.(9|\d\d)", TRANSFORMER_LENS):
     from models.hooked.hooked_transformer import HookedTransformer, build, plain_state
 elif TRANSFORMER_LENS.startswith("4."):
     from models.hooked.native_bridge import HookedTransformer, build, plain_state  # type: ignore[assignment]
@@ -51,6 +52,10 @@ def load(
     Raises:
         CheckpointError: nothing is found there, or it is damaged, or has no such weights.
     """
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device '{device}' is unknown; give cpu or cuda") from error
     folder = find_checkpoint(path)
     card = read_card(folder)
     state = {name: tensor.to(device, dtype) for name, tensor in read_weights(folder, weights, card).items()}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from models.othello import kernels, torch_bitboard
 from models.othello.board import PAD, Board
-from models.random_stream import MASK_64, draw_scalar, seed_state
+from models.random_stream import MASK_64, draw_scalar, numbers, seed_state
 
 COMPILE_FROM = 1 << 16
 """Number of games from which a GPU plays them itself."""
@@ -100,7 +100,7 @@ def generate(
     if keep not in get_args(Keep):
         raise ValueError(f"keep={keep!r} is unknown; choose one of {', '.join(get_args(Keep))}.")
     device = torch.device(device)
-    indices = torch.arange(start, start + count)
+    indices = numbers(start, count)
     tokens = _generate(board, seed, indices, device, threads)
     attempt = 0
     while keep == "full" and len(short := (tokens[:, -1] == PAD).nonzero()[:, 0]):

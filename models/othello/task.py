@@ -9,6 +9,7 @@ from models.othello.board import PAD, board_of_size
 from models.othello.faults import refuse_illegal
 from models.othello.games import Keep, Replay, generate, replay
 from models.othello.notation import square_text
+from models.token_input import require_token_matrix
 
 
 class OthelloTask:
@@ -40,6 +41,7 @@ class OthelloTask:
 
         Raises `IllegalGame`, a ValueError, naming the sequence (from 0), the move number (from 1), the move and the reason.
         """
+        require_token_matrix(tokens)
         played = replay(self.board, tokens)
         refuse_illegal(played, "sequence", "give the first moves of legal games, padded with 0 at the end only")
         return played

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from models.random_stream import draws
+from models.random_stream import draws, numbers
+from models.token_input import require_token_matrix
 
 
 class SetComplementTask:
@@ -22,15 +23,14 @@ class SetComplementTask:
         """`vocab` is v >= 3, the number of tokens."""
         if vocab < 3:
             raise ValueError(
-                f"the set-complement task got vocab {vocab}, expected v >= 3: with fewer tokens nothing is to be told apart"
+                f"the set-complement task got vocab {vocab}, expected v >= 3; with fewer tokens nothing is to be told apart"
             )
         self.vocab = vocab
         self.longest = vocab - 1
 
     def sequences(self, seed: int, start: int, count: int, device: torch.device | str = "cpu") -> Int64[Tensor, "count vocab"]:
         """Permutations start .. start + count - 1 of stream `seed`: the order of v random 64-bit keys a sequence."""
-        indices = torch.arange(start, start + count, device=device)
-        return draws(seed, indices, self.vocab).argsort(dim=-1, stable=True)
+        return draws(seed, numbers(start, count, device), self.vocab).argsort(dim=-1, stable=True)
 
     def legal(self, tokens: Int64[Tensor, "batch position"]) -> Bool[Tensor, "batch position vocab"]:
         """True for the tokens absent from the prefix that ends at each position.
@@ -38,6 +38,7 @@ class SetComplementTask:
         Raises ValueError for an empty input, for more than v - 1 tokens (nothing would be legal), for a token outside
         0 .. v-1 and for a repeated token.
         """
+        require_token_matrix(tokens)
         _, length = tokens.shape
         if not 1 <= length <= self.longest:
             raise ValueError(

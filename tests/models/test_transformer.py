@@ -82,6 +82,11 @@ def test_the_model_is_causal(model_config):
     torch.testing.assert_close(model(tokens)[:, :6], model(changed)[:, :6], rtol=0, atol=1e-12)
 
 
+def test_no_model_has_more_weights_than_its_shape_allows_for(model_config):
+    own = sum(parameter.numel() for parameter in Transformer(model_config).parameters())
+    assert own <= model_config.most_weights <= 1.5 * own
+
+
 def test_explicit_and_fused_attention_agree():
     config = ModelConfig(vocab=11, context=9, layers=2, heads=2, width=12, head_width=6, dropout=DropoutRates(attention=0.5))
     model = random_model(config).train()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from models.config import ModelConfig
+from workbench.ablation import ablate
 from workbench.path_patching import path_patch
 
 from .random_weights import GPT, random_hooked, random_tokens
@@ -95,3 +96,11 @@ def test_receivers_and_inputs_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match="give as many sequences, as long"):
         unwrap(path_patch)(model, CLEAN, CORRUPT[:3], (1, 0), last_logit)
     assert not any(point.fwd_hooks for point in model.hook_dict.values())
+
+
+def test_a_model_with_a_hook_is_refused_and_one_that_was_run_is_not():
+    model = random_hooked(GPT)
+    with ablate(model, "blocks.0.attn"), pytest.raises(ValueError, match="the model has hooks"):
+        path_patch(model, CLEAN, CLEAN, "logits", last_logit)
+    model(CLEAN)
+    np.testing.assert_allclose(path_patch(model, CLEAN, CLEAN, "logits", last_logit)["difference"], 0, atol=1e-6)

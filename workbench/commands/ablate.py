@@ -24,6 +24,7 @@ def ablate(
         "ablation"
     ),
     formats: Formats = "html",
+    width: Annotated[Literal["column", "page"] | None, typer.Option(help="Lay figures out for print: column or page.")] = None,
     seed: EvaluationSeed = 0,
 ) -> None:
     """The change in every metric by layer, head and length when a component is ablated, with intervals."""
@@ -52,7 +53,7 @@ def ablate(
     figures = {f"{name}-by-length": ablation_by_length(frame)}
     if what == "heads":
         figures[f"{name}-by-head"] = ablation_by_head(frame, longest)
-    save_figures(figures, out, asked)
+    save_figures(figures, out, asked, width)
     rows = frame[(frame["length"] == longest) & (frame["metric"] == "illegal_mass")].sort_values("difference", ascending=False)
     columns = [
         "layer",

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from models.durable import writing
 from workbench.commands.lab import NOTEBOOKS
+from workbench.commands.listening import LOOPBACK, IKnow, Ip, require_loopback
 
 SERVED = [NOTEBOOKS / "01_compare_dropout_and_ema.ipynb", NOTEBOOKS / "03_othello_explorer.ipynb"]
 
@@ -20,15 +22,21 @@ def app(
     ] = SERVED,
     folder: Annotated[Path, typer.Option(help="Where they are copied to and run; exports land there.")] = Path("workbench-app"),
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8866,
+    ip: Ip = LOOPBACK,
+    i_know: IKnow = False,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Show notebooks as an app, text and widgets without code; it listens on 127.0.0.1 only and asks for its token."""
-    folder.mkdir(parents=True, exist_ok=True)
+    require_loopback(ip, i_know)
     for notebook in notebooks:
         if not notebook.is_file():
             raise ValueError(f"no notebook at {notebook}; give .ipynb files, such as those of the project's notebooks/")
-        shutil.copyfile(notebook, folder / notebook.name)
-    command = [sys.executable, "-m", "voila", str(folder), "--Voila.ip=127.0.0.1", f"--port={port}", "--token"]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for notebook in notebooks:
+        with writing(folder / notebook.name):
+            shutil.copyfile(notebook, folder / notebook.name)
+    command = [sys.executable, "-m", "voila", str(folder), f"--Voila.ip={ip}", f"--port={port}", "--token"]
     if not browser:
         command.append("--no-browser")
     raise typer.Exit(subprocess.run(command).returncode)

@@ -1,26 +1,57 @@
 """`workbench lab`: JupyterLab on the notebooks, on the loopback address with a token."""
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+from models.durable import writing
+from workbench.commands.listening import LOOPBACK, IKnow, Ip, require_loopback
+
+_INSTALLED = Path(sysconfig.get_path("data")) / "share" / "legal-tokens-workbench" / "notebooks"
+_SOURCE = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = _SOURCE if (_SOURCE.parent / "pyproject.toml").is_file() else _INSTALLED
+"""Ours: in a checkout its own, elsewhere those that were installed with the package."""
 
 
 def lab(
-    folder: Annotated[Path, typer.Argument(help="Folder to open.")] = NOTEBOOKS,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder to open; the project's notebooks when not given, from an installed package a copy in notebooks/."
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8888,
+    ip: Ip = LOOPBACK,
+    i_know: IKnow = False,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Open JupyterLab on the notebooks; it listens on 127.0.0.1 only and asks for its token."""
+    require_loopback(ip, i_know)
+    folder = _notebooks() if folder is None else folder
     if not folder.is_dir():
         raise ValueError(f"no folder at {folder}; give a folder to open, such as a copy of the project's notebooks/")
-    command = [sys.executable, "-m", "jupyterlab", str(folder), "--ServerApp.ip=127.0.0.1"]
+    command = [sys.executable, "-m", "jupyterlab", str(folder), f"--ServerApp.ip={ip}", f"--ServerApp.port={port}"]
     if os.geteuid() == 0:
-        command.append("--allow-root")  # in containers; it listens on loopback and asks for its token all the same
+        command.append("--allow-root")  # in containers; it asks for its token all the same
     if not browser:
         command.append("--no-browser")
     raise typer.Exit(subprocess.run(command).returncode)
+
+
+def _notebooks() -> Path:
+    """Those of the checkout; where the package was installed, a copy to work in, the user's from then on."""
+    if NOTEBOOKS != _INSTALLED:
+        return NOTEBOOKS
+    folder = Path("notebooks")
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        if not (folder / notebook.name).exists():
+            with writing(folder / notebook.name):
+                folder.mkdir(exist_ok=True)
+                shutil.copyfile(notebook, folder / notebook.name)
+    return folder

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
+from models.config import MOST
+
 Word = TypeVar("Word", bound=str)
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder, a run (its last step) or a bundled name.")]
@@ -40,6 +42,8 @@ def parse_lengths(text: str | None) -> list[int] | None:
         try:
             numbers = [int(word) for word in part.split(":")]
             first, last, step = numbers if len(numbers) > 2 else (numbers[0], numbers[-1], 1)
+            if max(abs(first), abs(last)) > MOST:
+                raise ValueError
             lengths += range(first, last + 1, step)
         except ValueError as error:
             raise typer.BadParameter(f"--lengths: expected whole numbers such as 1:59 or 4,8,16 (got {text})") from error

@@ -245,6 +245,7 @@ def importances_figure(importances: pd.DataFrame) -> go.Figure:
             ),
         )
     )
+    fig.update_yaxes(dtick=1)  # every bar keeps its name, also in a narrow column
     fig.update_xaxes(title_text="importance for total variation beyond the training length, raw weights (sum 1)")
     return _finish(fig, "Importance of each parameter (PED-ANOVA)", 480)
 

@@ -1,0 +1,229 @@
+"""Bad arguments to the public functions, by the hundred: one sentence that names the value and says what to do.
+
+Run as a user runs them, without the checks of shapes and types that the tests otherwise have.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.brackets import BracketTask
+from models.checkpoint import bundled_names
+from models.hooked import HookedTransformer, load
+from models.othello.board import SIZES, board_of_size
+from models.othello.notation import parse_square
+from models.othello.task import OthelloTask
+from models.othello.transcripts import read_transcripts
+from models.set_complement.task import SetComplementTask
+from probes.board_state import board_state
+from probes.certificate import certify
+from probes.dispersion_by_head import dispersion
+from probes.exchangeability import exchangeability
+from probes.intervention_score import board_interventions
+from probes.logit_displacement import added_token, displacement, token_displacement
+from probes.rank_collapse import rank_collapse
+from probes.residual_stream import read_streams
+from probes.vanishing_variance import vanishing_variance
+from workbench.ablation import ablate
+from workbench.ablation_map import ablation_map
+from workbench.comparison import compare
+from workbench.evaluation import evaluate
+from workbench.logit_attribution import attribute, logit_attribution
+from workbench.metrics import POSITION_METRICS
+from workbench.patching import metric_at, patch
+from workbench.path_patching import path_patch
+
+NAME = "set-complement-v16-none-seed0"
+TASK = SetComplementTask(16)
+TOKENS, OTHERS = TASK.sequences(0, 0, 3)[:, :5], TASK.sequences(0, 3, 3)[:, :5]
+TASKS = {"set-complement": TASK, "othello": OthelloTask(6), "brackets": BracketTask(2, 8)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_a_user():
+    """Shapes and types unchecked, as outside of the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@cache
+def model() -> HookedTransformer:
+    return load(NAME)
+
+
+@cache
+def othello() -> HookedTransformer:
+    return load("othello-mini-none")
+
+
+def require_one_sentence(act: Callable[[], object], *named: object) -> None:
+    """Asserts that the act fails in one sentence with a remedy that names what was given."""
+    with pytest.raises(ValueError) as raised:
+        act()
+    text = str(raised.value)
+    assert "; " in text and "\n" not in text and len(text) < 500, text
+    for value in named:
+        assert str(value) in text, (value, text)
+
+
+WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12).filter(
+    lambda word: word not in ("raw", "ema", "bema", "last", "all")
+)
+BAD_SEEDS = st.one_of(st.integers(max_value=-1), st.integers(min_value=2**32))
+TOO_FEW = st.integers(max_value=0)
+NO_LENGTH = st.one_of(st.integers(max_value=0), st.integers(16, 10**12))
+
+CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
+    "evaluate sequences": (lambda value: evaluate(model(), sequences=value), TOO_FEW),
+    "evaluate seed": (lambda value: evaluate(model(), sequences=2, seed=value), BAD_SEEDS),
+    "evaluate batch": (lambda value: evaluate(model(), sequences=2, batch=value), TOO_FEW),
+    "evaluate lengths": (lambda value: evaluate(model(), sequences=2, lengths=[1, value]), NO_LENGTH),
+    "evaluate weights": (lambda value: evaluate(NAME, weights=value), WORDS),
+    "evaluate path": (lambda value: evaluate(f"nowhere/{value}"), WORDS),
+    "evaluate device": (lambda value: evaluate(NAME, device=value), WORDS.filter(lambda word: "cpu" not in word)),
+    "compare sequences": (lambda value: compare([NAME], sequences=value), TOO_FEW),
+    "compare seed": (lambda value: compare([NAME], sequences=2, seed=value), BAD_SEEDS),
+    "compare batch": (lambda value: compare([NAME], sequences=2, batch=value), TOO_FEW),
+    "compare weights": (lambda value: compare([NAME], sequences=2, weights=[value]), WORDS),
+    "compare steps": (lambda value: compare([NAME], [1], sequences=2, steps=value), WORDS),
+    "load weights": (lambda value: load(NAME, value), WORDS),
+    "certify weights": (lambda value: certify(NAME, weights=value), WORDS),
+    "displacement sequences": (lambda value: displacement(model(), value), st.integers(max_value=1)),
+    "displacement seed": (lambda value: displacement(model(), 2, value), BAD_SEEDS),
+    "token displacement seed": (lambda value: token_displacement(model(), 2, value), BAD_SEEDS),
+    "added token lengths": (lambda value: added_token(model(), [value], 2), NO_LENGTH),
+    "dispersion sequences": (lambda value: dispersion(model(), sequences=value), st.integers(max_value=1)),
+    "dispersion batch": (lambda value: dispersion(model(), sequences=2, batch=value), TOO_FEW),
+    "dispersion controls": (lambda value: dispersion(model(), sequences=2, controls=[value]), WORDS),
+    "rank collapse seed": (lambda value: rank_collapse(model(), sequences=2, seed=value), BAD_SEEDS),
+    "rank collapse batch": (lambda value: rank_collapse(model(), sequences=2, batch=value), TOO_FEW),
+    "vanishing variance sequences": (lambda value: vanishing_variance(model(), sequences=value), st.integers(max_value=19)),
+    "exchangeability lengths": (lambda value: exchangeability(model(), sequences=2, lengths=[value]), NO_LENGTH),
+    "ablation component": (lambda value: ablate(model(), value).__enter__(), WORDS),
+    "ablation head": (lambda value: ablate(model(), "blocks.0.attn", head=value).__enter__(), st.integers(min_value=1)),
+    "ablation method": (lambda value: ablate(model(), "blocks.0.attn", method=value).__enter__(), WORDS),
+    "ablation map what": (lambda value: ablation_map(model(), what=value), WORDS),
+    "ablation map method": (lambda value: ablation_map(model(), method=value), WORDS),
+    "ablation map lengths": (lambda value: ablation_map(model(), lengths=[value]), NO_LENGTH),
+    "ablation map seed": (lambda value: ablation_map(model(), sequences=2, seed=value), BAD_SEEDS),
+    "ablation map positions": (
+        lambda value: ablation_map(model(), sequences=2, positions=[value]),
+        st.integers(15, 10**12),
+    ),
+    "metric": (lambda value: metric_at(TASK, TOKENS, value), WORDS.filter(lambda word: word not in POSITION_METRICS)),
+    "metric length": (lambda value: metric_at(TASK, TOKENS, "margin", value), st.integers(6, 10**12) | TOO_FEW),
+    "patch what": (lambda value: patch(model(), TOKENS, OTHERS, value, metric_at(TASK, TOKENS, "margin")), WORDS),
+    "patch positions": (
+        lambda value: patch(model(), TOKENS, OTHERS, "heads", metric_at(TASK, TOKENS, "margin"), [value]),
+        st.integers(5, 10**12),
+    ),
+    "path patch receiver": (
+        lambda value: path_patch(model(), TOKENS, OTHERS, (value, 0), metric_at(TASK, TOKENS, "margin")),
+        st.integers(1, 10**6) | st.integers(max_value=-1),
+    ),
+    "attribution lengths": (lambda value: logit_attribution(model(), lengths=[value], sequences=2), NO_LENGTH),
+    "board state games": (lambda value: board_state(othello(), fit_games=value, test_games=2), st.integers(max_value=1)),
+    "board state probes": (lambda value: board_state(othello(), [value], fit_games=2, test_games=2), WORDS),
+    "board state frames": (lambda value: board_state(othello(), frames=[value], fit_games=2, test_games=2), WORDS),
+    "interventions methods": (lambda value: board_interventions(othello(), methods=[value], cases=2, fit_games=4), WORDS),
+    "interventions layers": (
+        lambda value: board_interventions(othello(), layers=[value], cases=2, fit_games=4),
+        st.integers(5, 10**6),
+    ),
+    "interventions cases": (lambda value: board_interventions(othello(), cases=value, fit_games=4), TOO_FEW),
+    "vocab": (SetComplementTask, st.integers(max_value=2)),
+    "board": (OthelloTask, st.integers().filter(lambda size: size not in SIZES)),
+    "sequences count": (lambda value: TASK.sequences(0, 0, value), st.integers(max_value=-1)),
+    "games count": (lambda value: TASKS["othello"].sequences(0, 0, value), st.integers(max_value=-1)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_out_of_range_and_unknown_names_are_one_sentence(name):
+    act, values = CASES[name]
+
+    @settings(max_examples=15)
+    @given(values)
+    def one(value):
+        require_one_sentence(lambda: act(value), value)
+
+    one()
+
+
+USES: dict[str, Callable[[torch.Tensor], object]] = {
+    "legal": TASK.legal,
+    "read_streams": lambda tokens: read_streams(model(), tokens, lambda layer, stream: None),
+    "attribute": lambda tokens: attribute(model(), tokens, TASK.legal(TOKENS)),
+    "patch": lambda tokens: patch(model(), tokens, tokens, "heads", metric_at(TASK, TOKENS, "margin")),
+    "path_patch": lambda tokens: path_patch(model(), tokens, tokens, "logits", metric_at(TASK, TOKENS, "margin")),
+    "ablate": lambda tokens: ablate(model(), "blocks.0.attn", method="mean", reference=tokens).__enter__(),
+    "metric_at": lambda tokens: metric_at(TASK, tokens, "margin"),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@given(st.data())
+def test_tokens_that_are_no_input_are_one_sentence(use, data):
+    """Out of range, too many, none at all, of another type or number of axes; repeated ones where there is a task."""
+    tokens = TOKENS.clone()
+    kind = data.draw(st.sampled_from(["outside", "too long", "empty", "float", "one axis", "three axes", "bool"]))
+    named: list[object] = []
+    match kind:
+        case "outside":
+            value = data.draw(st.integers(-(2**62), -1) | st.integers(16, 2**62))
+            tokens[data.draw(st.integers(0, 2)), data.draw(st.integers(0, 4))] = value
+            named = [value]
+        case "too long":
+            tokens = torch.arange(data.draw(st.integers(17, 40)))[None] % 16
+            named = [tokens.shape[1]]
+        case "empty":
+            tokens = tokens[:, :0]
+        case "float":
+            tokens, named = tokens.to(data.draw(st.sampled_from([torch.float32, torch.float16]))), ["float"]
+        case "bool":
+            tokens, named = tokens > 3, ["bool"]
+        case "one axis":
+            tokens, named = tokens[0], [(5,)]
+        case "three axes":
+            tokens, named = tokens[None], [(1, 3, 5)]
+    require_one_sentence(lambda: USES[use](tokens), *named)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@given(st.data())
+def test_tasks_judge_any_tokens_or_refuse_them_in_one_sentence(name, data):
+    """Mostly illegal moves, repeats and brackets that close nothing; a prefix that is legal has a legal mask of its shape."""
+    task = TASKS[name]
+    row = data.draw(st.lists(st.integers(-2, task.vocab + 1), max_size=task.longest + 2))
+    tokens = torch.tensor([row], dtype=torch.long).reshape(1, len(row))
+    try:
+        legal = task.legal(tokens)
+    except ValueError as error:
+        text = str(error)
+        assert "; " in text and "\n" not in text, text
+    else:
+        assert legal.shape == (1, len(row), task.vocab)
+        sequence = [token for token in row if token != task.pad]
+        for position, token in enumerate(sequence[1:]):
+            assert legal[0, position, token]
+
+
+@given(st.text(max_size=40), st.sampled_from(SIZES))
+def test_any_text_is_a_game_or_one_sentence(text, size):
+    board = board_of_size(size)
+    for read in (lambda: read_transcripts(text, board), lambda: parse_square(text, board)):
+        try:
+            read()
+        except ValueError as error:
+            assert "; " in str(error) and "\n" not in str(error), str(error)
+
+
+def test_there_are_bundled_models_to_try_this_on():
+    assert {NAME, "othello-mini-none"} <= set(bundled_names())

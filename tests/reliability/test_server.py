@@ -1,0 +1,97 @@
+"""`workbench lab` and `workbench app` listen on loopback alone and let nobody in without the token.
+
+That the app shows its notebooks to whoever has the token is in tests/browser/test_app.py.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from workbench.cli import run as command
+
+
+@pytest.mark.parametrize("ip", ["0.0.0.0", "::", "192.168.1.2", "10.0.0.1", "8.8.8.8", "169.254.1.1", "2001:db8::1"])
+@pytest.mark.parametrize("name", ["lab", "app"])
+def test_an_address_that_others_reach_is_refused(tmp_path, monkeypatch, capsys, name, ip):
+    monkeypatch.chdir(tmp_path)
+    assert command([name, "--ip", ip, "--no-browser"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"--ip {ip} lets other machines in" in error and "add --i-know" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ip", ["", "*", "example.org", "127.0.0.1.", "127.0.0.1 0.0.0.0", "0", "1e3", "٣.0.0.1"])
+@pytest.mark.parametrize("name", ["lab", "app"])
+def test_what_is_no_address_is_refused(tmp_path, monkeypatch, capsys, name, ip):
+    """`*` and nothing at all mean every address to Jupyter."""
+    monkeypatch.chdir(tmp_path)
+    assert command([name, f"--ip={ip}", "--i-know", "--no-browser"]) == 2
+    assert f"expected an address such as 127.0.0.1 (got {ip})" in capsys.readouterr().err.replace("\n", " ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(params=["lab", "app"])
+def server(request, tmp_path) -> Iterator[tuple[psutil.Process, int, str]]:
+    """A running server: its process, its port and its token."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "server.log"
+    words = [request.param, "--port", str(port), "--no-browser"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workbench", *words],
+            cwd=tmp_path,
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # it starts a server, which must end with it
+        )
+    try:
+        end = time.monotonic() + 120
+        while not (found := re.search(rf"http://127\.0\.0\.1:{port}/\S*\?token=(\w+)", log.read_text())):
+            assert process.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
+            time.sleep(0.2)
+        yield psutil.Process(process.pid), port, found[1]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def status(address: str) -> int:
+    class NoRedirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_):
+            return None
+
+    try:
+        return urllib.request.build_opener(NoRedirects).open(address, timeout=30).status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+@pytest.mark.slow
+def test_a_server_listens_on_loopback_alone_and_keeps_the_token(server):
+    process, port, token = server
+    listening = [
+        connection.laddr
+        for one in (process, *process.children(recursive=True))
+        for connection in one.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert port in {address.port for address in listening}
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::1"}
+    assert len(token) >= 32
+    for path in ("", "tree", "lab", "api/contents", "api/kernels", "api/sessions", "voila/render/x.ipynb", "files/x"):
+        plain, wrong = status(f"http://127.0.0.1:{port}/{path}"), status(f"http://127.0.0.1:{port}/{path}?token={token[:-1]}x")
+        assert {plain, wrong} <= {302, 401, 403, 404}, path
+    assert status(f"http://127.0.0.1:{port}/?token={token}") in (200, 302)
