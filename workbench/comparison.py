@@ -4,9 +4,12 @@ Sampling error (`ci_low` .. `ci_high`, `difference_low` .. `difference_high`: ot
 training seeds (`seed_*`: other weights, same sequences) are different things and have different columns.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +19,7 @@ from tqdm.auto import tqdm
 
 from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
 from models.config import WEIGHTS, DropoutRates, WeightsName
+from models.durable import write_file
 from models.hooked import load
 from models.tasks import make_task
 from probes.certificate import certify
@@ -60,6 +64,7 @@ def compare(
     steps: Steps = "last",
     device: torch.device | str = "cpu",
     batch: int = BATCH,
+    keep: Path | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Every metric of every checkpoint at every length, on the same sequences for all checkpoints of a task.
@@ -73,6 +78,8 @@ def compare(
         steps: `last` checkpoint of a run, or `all` of them.
         device: where the models are put.
         batch: sequences a forward pass.
+        keep: a folder for what is done, a file for about `MODELS_AT_ONCE` models, so that the same call goes on where it was
+            interrupted; a file is named for all that its numbers depend on. None keeps nothing.
         progress: show a progress bar.
 
     Returns:
@@ -96,7 +103,16 @@ def compare(
     chosen = {checkpoint: _chosen_lengths(checkpoint, lengths) for checkpoint in checkpoints}
     bags = list(_bags(wanted, _references(checkpoints)))
     with tqdm(total=sequences * sum(len(bag.variants) for bag in bags), unit=" sequences", disable=not progress) as bar:
-        frames = [_compare_bag(bag, chosen, sequences, seed, device, batch, bar) for bag in bags]
+        frames = []
+        for bag in bags:
+            file = None if keep is None else keep / f"{_fingerprint(bag, chosen, sequences, seed, batch)}.parquet"
+            if file is not None and file.exists():
+                frames.append(pd.read_parquet(file))
+                bar.update(sequences * len(bag.variants))
+                continue
+            frames.append(_compare_bag(bag, chosen, sequences, seed, device, batch, bar))
+            if file is not None:
+                write_file(file, frames[-1].to_parquet())
     return with_seed_spread(pd.concat(frames, ignore_index=True))
 
 
@@ -253,6 +269,16 @@ def _bags(wanted: Sequence[Variant], references: dict[Variant, Variant]) -> Iter
 
 def _bag(rows: tuple[Variant, ...], references: dict[Variant, Variant]) -> Bag:
     return Bag(rows, {variant: references[variant] for variant in rows if variant in references})
+
+
+def _fingerprint(bag: Bag, lengths: dict[Checkpoint, tuple[int, ...]], sequences: int, seed: int, batch: int) -> str:
+    """A name for all that a bag's part of the table depends on."""
+    told = [
+        [variant.name, variant.checkpoint.card.sha256[f"{variant.weights}.safetensors"], *lengths[variant.checkpoint]]
+        for variant in bag.variants
+    ]
+    parts = [version("legal-tokens-workbench"), len(bag.rows), told, sequences, seed, batch]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 
 def _compare_bag(

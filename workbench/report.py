@@ -8,6 +8,7 @@ OUT/report.html                           one page that holds it all
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,17 +56,22 @@ def write_comparison(
 ) -> Written:
     """Compares checkpoints (`compare`) and writes table, figures and report into a folder; existing files are replaced.
 
+    Where it is interrupted, what is done stays in `out/parts`, and the same call goes on with it.
+
     Raises as `compare` and `save_figures`.
     """
     formats = possible_formats(formats)
-    frame = compare(paths, lengths, sequences, seed, weights, steps=steps, progress=progress)
+    parts = Path(out) / "parts"
+    frame = compare(paths, lengths, sequences, seed, weights, steps=steps, keep=parts, progress=progress)
     words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
     words += ["--lengths", ",".join(map(str, lengths))] if lengths is not None else []
     words += ["--weights", ",".join(weights)] if tuple(weights) != WEIGHTS else []
     words += ["--steps", steps] if steps != "last" else []
     settings = {"sequences": sequences, "seed": seed}
     title, command = "Comparison over length", shlex.join(words)
-    return write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)
+    written = write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)
+    shutil.rmtree(parts)
+    return written
 
 
 def write_results(

@@ -122,6 +122,31 @@ def test_small_bags_give_the_same_frame(runs, frame, monkeypatch):
     pd.testing.assert_frame_equal(compare([runs], sequences=60), frame, check_exact=True)
 
 
+def test_an_interrupted_comparison_goes_on_with_what_is_done(runs, frame, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "MODELS_AT_ONCE", 2)
+    measure, measured = comparison._compare_bag, []
+
+    def until_ctrl_c(bag, *rest):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(bag.rows)
+        return measure(bag, *rest)
+
+    def to_the_end(bag, *rest):
+        measured.append(bag.rows)
+        return measure(bag, *rest)
+
+    monkeypatch.setattr(comparison, "_compare_bag", until_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        compare([runs], sequences=60, keep=tmp_path)
+    monkeypatch.setattr(comparison, "_compare_bag", to_the_end)
+    pd.testing.assert_frame_equal(compare([runs], sequences=60, keep=tmp_path), frame, check_exact=True)
+    bags = len(measured)
+    assert bags == len(list(tmp_path.glob("*.parquet"))) > 3  # none was measured twice
+    compare([runs], sequences=60, seed=1, keep=tmp_path)
+    assert len(measured) == len(list(tmp_path.glob("*.parquet"))) == 2 * bags  # other sequences are measured anew
+
+
 def test_same_command_same_bytes(runs, frame, tmp_path):
     again = compare([runs], sequences=60)
     for path, other in zip(write_table(frame, tmp_path / "a"), write_table(again, tmp_path / "b"), strict=True):
