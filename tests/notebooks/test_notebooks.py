@@ -27,7 +27,13 @@ CHECKS = {
         attention.set(model='othello-mini-none, ema', layer=2, head=3, length=25)
         assert np.shape(attention.pictures[0].data[1].z) == (25, 25)
     """,
-    "03_othello_explorer": "",
+    "03_othello_explorer": """
+        assert wrong.shape == (5, 59) and wrong[-1].mean() < wrong[0].mean()
+        assert set(edited_errors) == {'unedited', 'edited', 'pushed at random'}
+        assert abs(effects.advantage - shares) < 1e-2
+        assert trained.effects.positions == 240
+        assert beyond.effects.mean('illegal_mass')[-1] > trained.effects.mean('illegal_mass')[-1]
+    """,
     "04_ablation": """
         assert set(explorer.view.tables) == {('othello-mini-none, raw', 'zero')}
         assert explorer.view.tables['othello-mini-none, raw', 'zero']['sequences'].max() == 64

@@ -34,7 +34,7 @@ class Fitter(anywidget.AnyWidget):
       const path = plot.querySelector(`.shapelayer path[data-index="${place}"]`);
       if (!shape || !drawn || !path || shape.x0 === x) return;
       const axis = plot._fullLayout[drawn.xref.replace("x", "xaxis")];
-      const by = axis.r2p(x) - axis.r2p(shape.x0);
+      const by = axis.d2p(x) - axis.d2p(shape.x0);
       shape.x0 = shape.x1 = drawn.x0 = drawn.x1 = x;
       const moved = path.getAttribute("d").replace(/([ML])([^,]+)/g, (_, letter, at) => letter + (Number(at) + by));
       path.setAttribute("d", moved);
@@ -128,8 +128,9 @@ class Explorer(widgets.VBox):
 
     def renew(self) -> None:
         """Draws every picture anew, after what lies behind it has changed."""
-        self._drawn = {figure: {} for figure in self._figures}
-        self.refresh()
+        with self._lock:  # else a picture of the old state, drawn meanwhile, would pass for the new one
+            self._drawn = {figure: {} for figure in self._figures}
+            self.refresh()
 
     def _arguments(self, figure: Callable[..., go.Figure]) -> dict[str, Any]:
         return {name: self.controls[name].value for name in self._figures[figure]}

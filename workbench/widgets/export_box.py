@@ -7,7 +7,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from workbench.figures.export import possible_formats, save_figures
-from workbench.widgets.background import Background, Progress
+from workbench.widgets.background import Background, Progress, sentence
 
 FOLDER = Path("exports")
 FORMATS = ("pdf", "svg", "png", "html")
@@ -28,7 +28,12 @@ class ExportBox(widgets.HBox):
 
     def export(self) -> None:
         """Writes `exports/name-1.format` and `exports/name-1.csv`, and so on for every picture; on a thread."""
-        figures, stem, format = self._figures(), self.name.value.strip(), self.format.value
+        stem, format = self.name.value.strip(), self.format.value
+        try:
+            figures = self._figures()  # here, as they are when the button is pressed
+        except Exception as error:  # in a widget there is no other place to show it
+            self._background.say(sentence(error), error=True)
+            return
 
         def work(progress: Progress) -> str:
             if not stem or Path(stem).name != stem:

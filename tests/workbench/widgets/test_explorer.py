@@ -46,6 +46,14 @@ def test_an_error_leaves_the_picture_and_is_one_sentence_until_it_is_mended(expl
     assert not explorer.background.message.value and list(explorer.pictures[0].data[0].y) == [1, 32, 243]
 
 
+def test_a_state_that_cannot_be_drawn_is_not_exported_and_said_so(explorer, tmp_path):
+    explorer.set(power=3)
+    explorer.background.say("")
+    explorer.export_box.button.click()
+    assert "3 is not drawn; choose another" in explorer.background.message.value
+    assert not (tmp_path / "exports").exists()
+
+
 def test_export_writes_what_is_on_screen_and_its_data(explorer, tmp_path):
     explorer.set(power=4)
     explorer.export_box.format.value = "html"
