@@ -15,6 +15,7 @@ import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
 
+from models.checkpoint import read_card, run_checkpoints
 from models.config import AveragingConfig, DropoutRates, TaskConfig
 from models.default_models import default_model
 from models.hooked import hook
@@ -158,7 +159,8 @@ class TrainAndWatch(Explorer):
 
     def start(self) -> None:
         """Begins the run, or goes on with it where it was paused."""
-        self._halt.clear()
+        if not self.background.running:  # else a pause that has not come to rest yet would be undone
+            self._halt.clear()
         self.background.start(self._train)
 
     def pause(self) -> None:
@@ -187,7 +189,8 @@ class TrainAndWatch(Explorer):
                 self._halt.set()
 
         train(config, run, stop=self._halt, on_log=on_log)
-        return f"saved as '{run}'" + ("; Start goes on with it" if self._halt.is_set() else "; it is finished")
+        finished = read_card(run_checkpoints(run)[-1]).step == config.steps
+        return f"saved as '{run}'" + ("; it is finished" if finished else "; Start goes on with it")
 
     def _watch(self, trainer: Trainer, row: Row) -> None:
         if time.monotonic() - self._measured < SECONDS and trainer.step < trainer.config.steps:

@@ -133,7 +133,12 @@ class OthelloExplorer(anywidget.AnyWidget):
             return
 
         def work(progress: Callable[..., None]) -> str:
-            lens.probe = lens.fit_probe()
+            try:
+                while (shown := self.study.lens(self.state.model)).probe is None:  # the user may have turned to another model
+                    shown.probe = shown.fit_probe()
+            except Exception as error:
+                self._tell(sentence(error))
+                raise
             return "probe fitted"
 
         self.fitting.start(work, then=self.refresh)
