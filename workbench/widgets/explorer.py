@@ -30,28 +30,30 @@ class Fitter(anywidget.AnyWidget):
 
     _esm = """
     function move(plot, place, x) {
-      const [shape, drawn] = [plot.layout.shapes?.[place], plot._fullLayout?.shapes?.[place]];
-      const path = plot.querySelector(`.shapelayer path[data-index="${place}"]`);
-      if (!shape || !drawn || !path || shape.x0 === x) return;
+      const [shape, drawn] = [plot?.layout?.shapes?.[place], plot?._fullLayout?.shapes?.[place]];
+      const path = plot?.querySelector(`.shapelayer path[data-index="${place}"]`);
+      if (!shape || !drawn || !path) return false;
       const axis = plot._fullLayout[drawn.xref.replace("x", "xaxis")];
-      const by = axis.d2p(x) - axis.d2p(shape.x0);
       shape.x0 = shape.x1 = drawn.x0 = drawn.x1 = x;
-      const moved = path.getAttribute("d").replace(/([ML])([^,]+)/g, (_, letter, at) => letter + (Number(at) + by));
-      path.setAttribute("d", moved);
+      path.setAttribute("d", path.getAttribute("d").replace(/([ML])[^,]+/g, `$1${axis._offset + axis.d2p(x)}`));
+      return true;
     }
     export default {
       render({ model, el }) {
         const explorer = () => el.closest(".workbench-explorer") ?? el;
+        let later;
         const follow = () => {
           const plots = explorer().querySelectorAll(".js-plotly-plot");
-          model.get("chosen_lines").forEach((lines, number) =>
-            lines.forEach(([place, x]) => plots[number] && move(plots[number], place, x)));
+          const moved = model.get("chosen_lines").flatMap((lines, number) =>
+            lines.map(([place, x]) => move(plots[number], place, x)));
+          clearTimeout(later);
+          if (!moved.every(Boolean) && el.isConnected) later = setTimeout(follow, 100);  // a plot is being drawn
         };
         const fit = () => { window.dispatchEvent(new Event("resize")); follow(); };
         const observer = new ResizeObserver(() => requestAnimationFrame(fit));
         requestAnimationFrame(() => observer.observe(explorer()));
         model.on("change:chosen_lines", follow);
-        return () => { observer.disconnect(); model.off("change:chosen_lines", follow); };
+        return () => { observer.disconnect(); model.off("change:chosen_lines", follow); clearTimeout(later); };
       },
     };
     """
