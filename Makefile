@@ -23,7 +23,6 @@ demo: $(STAMP)
 
 test: $(STAMP) lint
 	$(BIN)/pytest -n 2
-	$(BIN)/pytest -m browser
 
 test-all: $(STAMP) lint
 	$(BIN)/pytest -n 2 -m "not browser"

@@ -27,6 +27,8 @@ class Fitter(anywidget.AnyWidget):
 
     chosen_lines: traitlets.List = traitlets.List().tag(sync=True)
     """For each picture the place of each such line among its shapes, and its x."""
+    alive: traitlets.Bool = traitlets.Bool(False).tag(sync=True)
+    """Whether it runs on a page; a busy page may have given it up, and then plotly moves the lines."""
 
     _esm = """
     function move(plot, place, x) {
@@ -53,6 +55,8 @@ class Fitter(anywidget.AnyWidget):
         const observer = new ResizeObserver(() => requestAnimationFrame(fit));
         requestAnimationFrame(() => observer.observe(explorer()));
         model.on("change:chosen_lines", follow);
+        model.set("alive", true);
+        model.save_changes();
         return () => { observer.disconnect(); model.off("change:chosen_lines", follow); clearTimeout(later); };
       },
     };
@@ -91,6 +95,7 @@ class Explorer(widgets.VBox):
         shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
         foot = widgets.HBox([self.export_box, self.background], layout=wrap)
         self._fitter = Fitter()
+        self._fitter.observe(self._page_opened, "alive")
         super().__init__([self._fitter, *shown, *self.pictures, foot])
         self.add_class("workbench-explorer")
         self.add_class(f"workbench-{name}")
@@ -136,6 +141,10 @@ class Explorer(widgets.VBox):
 
     def _arguments(self, figure: Callable[..., go.Figure]) -> dict[str, Any]:
         return {name: self.controls[name].value for name in self._figures[figure]}
+
+    def _page_opened(self, _: object) -> None:
+        for picture in self.pictures:
+            picture.lines_are_moved = self._fitter.alive
 
     def _changed(self, _: object) -> None:
         self.refresh()

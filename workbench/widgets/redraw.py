@@ -33,6 +33,9 @@ def cells(values: Float[np.ndarray, "row column"]) -> list[list[float | None]]:
 class LiveFigure(go.FigureWidget):
     """A plotly figure in a notebook that can be redrawn as any other figure."""
 
+    lines_are_moved = False
+    """Whether a page is there that moves chosen lines itself."""
+
     def __init__(self, figure: go.Figure):
         """Starts as `figure`."""
         super().__init__(figure)
@@ -45,14 +48,14 @@ class LiveFigure(go.FigureWidget):
 
         Traces are matched by order. Where a trace at some place is of another type, all are replaced; where there are fewer
         than before, the rest is hidden, since removing traces makes plotly draw anew. Where only chosen lines moved nothing is
-        sent: the page moves them (`chosen_lines`), since plotly would draw every trace anew.
+        sent where a page moves them itself (`chosen_lines`), since plotly would draw every trace anew.
         """
         before, (after, layout) = self._drawn_traces, _parts(figure)
         kept = before if all(old["type"] == now["type"] for old, now in zip(before, after, strict=False)) else []
         after += [{**old, "visible": False} for old in kept[len(after) :]]
         news = [_news(old, now) for old, now in zip(kept, after, strict=False)]
         layout_news = _news(self._drawn_layout, layout)
-        if kept and not any(news) and _only_lines_move(layout_news, self._drawn_layout):
+        if self.lines_are_moved and kept and not any(news) and _only_lines_move(layout_news, self._drawn_layout):
             self._layout |= copy.deepcopy(layout_news)  # as `layout` tells it; the page learns of it by `chosen_lines`
         else:
             with self.batch_update():
