@@ -189,7 +189,7 @@ def _study(name: str) -> Figures:
 
     (tables,) = read_studies(name)
     effects = dropout_table(tables), partial_dependence(tables, *OBJECTIVE), importance_table(tables)
-    return {f"study-{name}": figure for name, figure in study_figures(tables, *effects).items()}
+    return {f"study-{kind}": figure for kind, figure in study_figures(tables, *effects).items()}
 
 
 def _entry(name: str, part: Part, written: Sequence[Path]) -> dict[str, object]:

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
+from models.hooked.users_hooks import users_hooks
 from workbench.components import Site, replacing
 from workbench.patching import Measure, effects, measured, require_pairs
-from workbench.rerun_from import has_hooks
 
 Input = Literal["query", "key", "value"]
 INPUTS: tuple[Input, ...] = get_args(Input)
@@ -57,10 +57,11 @@ def path_patch(
             no pairs; a metric of another shape; a model in training mode, or with a hook on it.
     """
     require_pairs(model, clean, corrupt)
-    if has_hooks(model):
+    hooked = users_hooks(model)
+    if hooked:
         raise ValueError(
-            "the model has hooks, which a path worked out from its weights would pass by; remove them with "
-            "model.reset_hooks(), or close the ablation that is open"
+            f"the model has hooks, at {', '.join(hooked)}, which a path worked out from its weights would pass by; remove them "
+            "with model.reset_hooks(), or close the ablation that is open"
         )
     layers = _layers_before(model, receiver)
     unknown = [name for name in into if name not in INPUTS]

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer, plain
+from models.hooked.users_hooks import users_hooks
 from models.transformer import Attention, Block, Transformer
 from probes.residual_stream import require_input
 from workbench.components import Replace, Site, What, component_name, find_sites, replacing
@@ -48,25 +49,12 @@ def cells_of(model: HookedTransformer, what: What, positions: Sequence[int] | No
     return [Cell(layer, head, position) for layer in range(model.cfg.n_layers) for head in heads for position in at]
 
 
-def has_hooks(model: HookedTransformer) -> bool:
-    """Whether any hook of a user is on the model: at a hook point, or on a module. TransformerLens 4 puts some of its own."""
-    points = set(model.hook_dict.values())
-    at_points = any(point.fwd_hooks or point.bwd_hooks for point in points)
-    on_modules = [
-        hook
-        for module in model.modules()
-        if module not in points
-        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    ]
-    return at_points or any(not str(getattr(hook, "__module__", "")).startswith("transformer_lens") for hook in on_modules)
-
-
 def plain_form(model: HookedTransformer, tokens: Int64[Tensor, "batch position"]) -> Transformer | None:
     """The plain model that may stand in for a hooked one: None while any hook is on it, or where it is not one of ours.
 
     That it computes the same is tried on the tokens, not believed.
     """
-    if has_hooks(model):
+    if users_hooks(model):
         return None
     try:
         candidate = plain(model)

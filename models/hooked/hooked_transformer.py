@@ -8,6 +8,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.components import LayerNorm as HookedLayerNorm
 
 from models.config import ModelConfig
+from models.hooked.settings import settings
 
 __all__ = ["HookedTransformer", "build", "plain_state"]
 
@@ -19,7 +20,8 @@ def build(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer
     """A HookedTransformer with a copy of `state`, which has every key of the plain model and `pos_embed.W_pos`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*HookedTransformer.*", category=DeprecationWarning)
-        model = HookedTransformer(_configuration(config, state["embed.W_E"]))
+        both = settings(config, state["embed.W_E"])
+        model = HookedTransformer(HookedTransformerConfig(**both, use_normalization_before_and_after=config.norm == "branch"))
     _place_norms(model, config)
     model.setup()
     model = nn.Module.to(model, state["embed.W_E"].dtype)  # TransformerLens's own .to() prints
@@ -30,28 +32,6 @@ def build(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer
 def plain_state(model: HookedTransformer) -> dict[str, Tensor]:
     """The model's own tensors under the plain model's keys; what the plain model lacks keeps its name."""
     return {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(_BUFFERS)}
-
-
-def _configuration(config: ModelConfig, like: Tensor) -> HookedTransformerConfig:
-    attention_only = config.mlp_width == 0
-    return HookedTransformerConfig(
-        d_model=config.width,
-        d_head=config.head_width,
-        n_heads=config.heads,
-        n_layers=config.layers,
-        n_ctx=config.context,
-        d_vocab=config.vocab,
-        d_vocab_out=config.vocab,
-        d_mlp=None if attention_only else config.mlp_width,
-        attn_only=attention_only,
-        act_fn="gelu",
-        normalization_type="LN" if config.norm == "pre" else None,
-        use_normalization_before_and_after=config.norm == "branch",
-        positional_embedding_type="standard",
-        init_weights=False,
-        dtype=like.dtype,
-        device=str(like.device),
-    )
 
 
 def _place_norms(model: HookedTransformer, config: ModelConfig) -> None:

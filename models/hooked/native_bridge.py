@@ -18,6 +18,7 @@ from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_check
 
 from models.config import ModelConfig
 from models.hooked.native_model import native_model
+from models.hooked.settings import settings
 from models.native_keys import plain_keys
 
 __all__ = ["HookedTransformer", "build", "plain_state"]
@@ -26,7 +27,8 @@ __all__ = ["HookedTransformer", "build", "plain_state"]
 def build(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer:
     """A TransformerBridge with a copy of `state`, which has every key of the plain model and `pos_embed.W_pos`."""
     like = state["embed.W_E"]
-    native = _configuration(config, like)
+    scale = math.sqrt(config.head_width)  # 3.x fills it in too; the default here stays -1
+    native = TransformerBridgeConfig(**settings(config, like), attn_scale=scale)
     bridge = build_bridge_from_module(
         native_model(config, native).to(like.device, like.dtype),
         "TransformerLensNative",
@@ -43,28 +45,6 @@ def build(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer
 def plain_state(model: HookedTransformer) -> dict[str, Tensor]:
     """The model's own tensors under the plain model's keys; what the plain model lacks keeps its name."""
     return plain_keys(model.state_dict(), model.cfg.n_heads)
-
-
-def _configuration(config: ModelConfig, like: Tensor) -> TransformerBridgeConfig:
-    attention_only = config.mlp_width == 0
-    return TransformerBridgeConfig(
-        d_model=config.width,
-        d_head=config.head_width,
-        n_heads=config.heads,
-        n_layers=config.layers,
-        n_ctx=config.context,
-        d_vocab=config.vocab,
-        d_vocab_out=config.vocab,
-        d_mlp=None if attention_only else config.mlp_width,
-        attn_only=attention_only,
-        act_fn="gelu",
-        normalization_type="LN" if config.norm == "pre" else None,
-        positional_embedding_type="standard",
-        attn_scale=math.sqrt(config.head_width),  # 3.x fills it in too; the default here stays -1
-        init_weights=False,
-        dtype=like.dtype,
-        device=str(like.device),
-    )
 
 
 def _adapt(adapter: ArchitectureAdapter, config: ModelConfig) -> None:

@@ -2,22 +2,11 @@
 
 import torch
 
-from models.config import ModelConfig
 from models.hooked import HookedTransformer, hook
 from models.transformer import Transformer
 
-GPT = ModelConfig(
-    vocab=11,
-    context=9,
-    layers=3,
-    heads=2,
-    width=12,
-    head_width=6,
-    mlp_width=20,
-    positions="learned",
-    norm="pre",
-    final_norm=True,
-)
+from ..gpt_shape import GPT
+
 CLEAN, CORRUPTED = torch.randint(0, 11, (2, 4, 9), generator=torch.Generator().manual_seed(2))
 
 

@@ -13,26 +13,14 @@ import torch
 from einops import einsum
 from safetensors.torch import load_file
 
-from models.config import ModelConfig
 from models.hooked import hook
 
+from ..gpt_shape import GPT
 from .hooked_activations import TOKENS, file_name, hooked_activations
 from .random_models import random_model
 from .reference_activations import reference_activations
 
 ROOT = Path(__file__).parents[2]
-GPT = ModelConfig(
-    vocab=11,
-    context=9,
-    layers=3,
-    heads=2,
-    width=12,
-    head_width=6,
-    mlp_width=20,
-    positions="learned",
-    norm="pre",
-    final_norm=True,
-)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])

@@ -9,58 +9,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import anywidget
 import ipywidgets as widgets
 import plotly.graph_objects as go
-import traitlets
 
 from workbench.widgets.background import Background, sentence
 from workbench.widgets.export_box import ExportBox
+from workbench.widgets.in_page import InPage
 from workbench.widgets.redraw import LiveFigure
-
-
-class Fitter(anywidget.AnyWidget):
-    """Nothing to see: fits plots to the width there is, since a live figure is drawn before it is on the page and guesses.
-
-    It also moves the lines at a slider's place where nothing else of a plot changes: plotly would draw all its curves anew.
-    """
-
-    chosen_lines: traitlets.List = traitlets.List().tag(sync=True)
-    """For each picture the place of each such line among its shapes, and its x."""
-    alive: traitlets.Bool = traitlets.Bool(False).tag(sync=True)
-    """Whether it runs on a page; a busy page may have given it up, and then plotly moves the lines."""
-
-    _esm = """
-    function move(plot, place, x) {
-      const [shape, drawn] = [plot?.layout?.shapes?.[place], plot?._fullLayout?.shapes?.[place]];
-      const path = plot?.querySelector(`.shapelayer path[data-index="${place}"]`);
-      if (!shape || !drawn || !path) return false;
-      const axis = plot._fullLayout[drawn.xref.replace("x", "xaxis")];
-      shape.x0 = shape.x1 = drawn.x0 = drawn.x1 = x;
-      path.setAttribute("d", path.getAttribute("d").replace(/([ML])[^,]+/g, `$1${axis._offset + axis.d2p(x)}`));
-      return true;
-    }
-    export default {
-      render({ model, el }) {
-        const explorer = () => el.closest(".workbench-explorer") ?? el;
-        let later;
-        const follow = () => {
-          const plots = explorer().querySelectorAll(".js-plotly-plot");
-          const moved = model.get("chosen_lines").flatMap((lines, number) =>
-            lines.map(([place, x]) => move(plots[number], place, x)));
-          clearTimeout(later);
-          if (!moved.every(Boolean) && el.isConnected) later = setTimeout(follow, 100);  // a plot is being drawn
-        };
-        const fit = () => { window.dispatchEvent(new Event("resize")); follow(); };
-        const observer = new ResizeObserver(() => requestAnimationFrame(fit));
-        requestAnimationFrame(() => observer.observe(explorer()));
-        model.on("change:chosen_lines", follow);
-        model.set("alive", true);
-        model.save_changes();
-        return () => { observer.disconnect(); model.off("change:chosen_lines", follow); clearTimeout(later); };
-      },
-    };
-    """
 
 
 class Explorer(widgets.VBox):
@@ -94,9 +49,9 @@ class Explorer(widgets.VBox):
         wrap = widgets.Layout(flex_flow="row wrap")
         shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
         foot = widgets.HBox([self.export_box, self.background], layout=wrap)
-        self._fitter = Fitter()
-        self._fitter.observe(self._page_opened, "alive")
-        super().__init__([self._fitter, *shown, *self.pictures, foot])
+        self._in_page = InPage()
+        self._in_page.observe(self._page_opened, "alive")
+        super().__init__([self._in_page, *shown, *self.pictures, foot])
         self.add_class("workbench-explorer")
         self.add_class(f"workbench-{name}")
         for control_name, control in self.controls.items():
@@ -126,7 +81,7 @@ class Explorer(widgets.VBox):
                     if arguments != self._drawn[figure]:
                         picture.redraw(figure(**arguments))
                         self._drawn[figure] = arguments
-                self._fitter.chosen_lines = [picture.chosen_lines for picture in self.pictures]
+                self._in_page.chosen_lines = [picture.chosen_lines for picture in self.pictures]
         except Exception as error:  # in a widget there is no other place to show it
             self.background.say(sentence(error), error=True)
         else:
@@ -144,7 +99,7 @@ class Explorer(widgets.VBox):
 
     def _page_opened(self, _: object) -> None:
         for picture in self.pictures:
-            picture.lines_are_moved = self._fitter.alive
+            picture.lines_are_moved = self._in_page.alive
 
     def _changed(self, _: object) -> None:
         self.refresh()
