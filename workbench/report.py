@@ -19,11 +19,12 @@ from models.config import WEIGHTS, WeightsName
 from models.durable import write_file
 from workbench.comparison import Checkpoint, Steps, card_table, compare, find_checkpoints
 from workbench.evaluation import SEQUENCES
+from workbench.figures.ablation import ablation_figures
 from workbench.figures.export import FORMATS, possible_formats, save_figures
 from workbench.figures.gallery import comparison_figures, training_figures
 from workbench.figures.print_layout import Width
 from workbench.report_page import report_page
-from workbench.table import read_table, write_table
+from workbench.table import read_any_table, read_table, write_table
 
 PathLike = str | os.PathLike[str]
 
@@ -98,9 +99,12 @@ def write_results(
 
 
 def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS, width: Width | None = None) -> Written:
-    """Draws the standard figures of a table that `compare` wrote, laid out for print where a width is given.
+    """Draws the figures of a table that `compare` or `ablate` wrote, laid out for print where a width is given.
 
     Raises ValueError for another file or an unknown format.
     """
-    files = save_figures(comparison_figures(read_table(table)), out, formats, width)
+    frame = read_any_table(table)
+    of_ablation = {"what", "method", "difference_low"} <= set(frame.columns)
+    figures = ablation_figures(frame) if of_ablation else comparison_figures(read_table(table))
+    files = save_figures(figures, out, formats, width)
     return Written((), tuple(files), None)

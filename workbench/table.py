@@ -75,14 +75,19 @@ def write_table(frame: pd.DataFrame, folder: str | os.PathLike[str], name: str =
     return csv, parquet
 
 
-def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """A table that `write_table` wrote: its csv, its parquet, or the folder of both. Raises ValueError for any other file."""
-    file = Path(path) / "comparison.parquet" if Path(path).is_dir() else Path(path)
+def read_any_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Any table of `write_table`: a csv, a parquet, or a folder with comparison.parquet. Raises ValueError for another file."""
+    file = _file(path)
     try:
         require_plain(file, MAX_TABLE_BYTES)
-        frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+        return pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
     except (OSError, ValueError, TypeError, OverflowError, NotImplementedError) as error:
         raise _unreadable(file, error) from error
+
+
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A comparison of `write_table`: its csv, its parquet, or the folder of both. Raises ValueError for any other file."""
+    file, frame = _file(path), read_any_table(path)
     missing = [name for name in (*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED, *SEED_COLUMNS) if name not in frame.columns]
     if missing:
         raise ValueError(
@@ -92,6 +97,10 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         return typed(frame)
     except (ValueError, TypeError, OverflowError) as error:
         raise _unreadable(file, error) from error
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    return Path(path) / "comparison.parquet" if Path(path).is_dir() else Path(path)
 
 
 def _unreadable(file: Path, error: Exception) -> ValueError:

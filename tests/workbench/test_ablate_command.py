@@ -51,3 +51,12 @@ def test_lengths_in_steps():
     for wrong in ("1:2:3:4", "1:9:0", "a"):
         with pytest.raises(typer.BadParameter, match="expected whole numbers"):
             parse_lengths(wrong)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_its_table_is_drawn_for_print_by_the_figures_command(run, suffix, tmp_path):
+    few = ["--lengths", "3,9", "--sequences", "4"]
+    assert run(["ablate", "othello-mini-none", *few, "--out", str(tmp_path)]) == 0
+    drawn = ["figures", str(tmp_path / f"heads-zero.{suffix}"), "--out", str(tmp_path / "print"), "--width", "column"]
+    assert run([*drawn, "--format", "html"]) == 0
+    assert {path.stem for path in (tmp_path / "print").glob("*.html")} == {"heads-zero-by-length", "heads-zero-by-head"}

@@ -24,13 +24,12 @@ def ablate(
         "ablation"
     ),
     formats: Formats = "html",
-    width: Annotated[Literal["column", "page"] | None, typer.Option(help="Lay figures out for print: column or page.")] = None,
     seed: EvaluationSeed = 0,
 ) -> None:
     """The change in every metric by layer, head and length when a component is ablated, with intervals."""
     chosen = parse_lengths(lengths)
     from workbench.ablation_map import ablation_map
-    from workbench.figures.ablation import ablation_by_head, ablation_by_length
+    from workbench.figures.ablation import ablation_figures
     from workbench.figures.export import possible_formats, save_figures
     from workbench.table import write_table
 
@@ -50,10 +49,7 @@ def ablate(
     )
     write_table(frame, out, name)
     longest = int(frame["length"].max())
-    figures = {f"{name}-by-length": ablation_by_length(frame)}
-    if what == "heads":
-        figures[f"{name}-by-head"] = ablation_by_head(frame, longest)
-    save_figures(figures, out, asked, width)
+    save_figures(ablation_figures(frame), out, asked)
     rows = frame[(frame["length"] == longest) & (frame["metric"] == "illegal_mass")].sort_values("difference", ascending=False)
     columns = [
         "layer",

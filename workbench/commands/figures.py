@@ -9,7 +9,9 @@ from workbench.commands.options import Formats, PrintWidth
 
 
 def figures(
-    table: Annotated[Path | None, typer.Argument(help="A table written by workbench compare (.csv or .parquet).")] = None,
+    table: Annotated[
+        Path | None, typer.Argument(help="A table written by workbench compare or ablate (.csv or .parquet).")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
     paper: Annotated[
         bool, typer.Option("--paper", help="Instead of a table: every figure of the bundled checkpoints, with a manifest.")
@@ -17,7 +19,7 @@ def figures(
     formats: Formats = "pdf,svg,png",
     width: PrintWidth = "page",
 ) -> None:
-    """Draw figures for print, each with its data beside it: those of a comparison table, or with --paper all there are."""
+    """Draw figures for print, each with its data beside it: those of a table, or with --paper all there are."""
     if (table is None) != paper:
         raise typer.BadParameter("expected a TABLE or --paper, one of the two: give comparison.csv, or --paper alone")
     if table is None:

@@ -12,6 +12,15 @@ NAMED = 6
 _NOUNS = {"heads": "head", "attention": "attention", "mlp": "MLP", "layers": "layer", "stream": "stream"}
 
 
+def ablation_figures(frame: pd.DataFrame) -> dict[str, go.Figure]:
+    """The figures of a map by file name: by length, and of heads by layer and head at its longest length."""
+    name = f"{frame['what'].iloc[0]}-{frame['method'].iloc[0]}"
+    figures = {f"{name}-by-length": ablation_by_length(frame)}
+    if frame["what"].iloc[0] == "heads":
+        figures[f"{name}-by-head"] = ablation_by_head(frame, int(frame["length"].max()))
+    return figures
+
+
 def ablation_by_head(frame: pd.DataFrame, length: int, metric: str = "illegal_mass") -> go.Figure:
     """Heatmap of layer by head: the change in a metric at one length when the head is ablated; red is more of it.
 

@@ -1,7 +1,8 @@
 """The legend of a figure in print: its entries, and how they stand in rows above the panels.
 
 Where the entries are all pairs of two things (`no dropout, raw` .. `dropout 0.1, ema`), each drawn in its own way, colour and
-marker for the first and dash for the second, the two are listed apart: five entries instead of six, eight instead of fifteen.
+marker for the first and dash for the second (where there are markers alone, their filling), the two are listed apart: five
+entries instead of six, eight instead of fifteen.
 """
 
 import math
@@ -64,7 +65,7 @@ def _factored(named: dict[str, BaseTraceType]) -> tuple[BaseTraceType, ...] | No
     hues = [_entry(named[f"{first}, {seconds[0]}"], first) for first in firsts]
     dashes = [_entry(named[f"{firsts[0]}, {second}"], second) for second in seconds]
     for entry in dashes:
-        entry.update(mode="lines", line_color=MUTED)
+        entry.update(dict(marker_color=MUTED) if entry.mode == "markers" else dict(mode="lines", line_color=MUTED))
     return (*hues, *dashes)
 
 
