@@ -29,6 +29,7 @@ from workbench.commands import (
     zoo,
 )
 from workbench.commands import app as notebook_app
+from workbench.sentence import EXPECTED_ERRORS, sentence
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,8 +56,6 @@ app.command("info")(info.info)
 app.command("lab")(lab.lab)
 app.command("app")(notebook_app.app)
 
-EXPECTED_ERRORS = (ValueError, RuntimeError, OSError, FloatingPointError, ImportError)
-
 
 @app.callback()
 def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
@@ -80,9 +79,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        elif isinstance(error, EXPECTED_ERRORS):
-            sys.stderr.write(f"workbench: {error}\n")
         else:
-            sys.stderr.write(f"workbench: unexpected {type(error).__name__}: {error}; run again with --debug and report it\n")
+            hint = "" if isinstance(error, EXPECTED_ERRORS) else "; run again with --debug and report it"
+            sys.stderr.write(f"workbench: {sentence(error)}{hint}\n")
         return 1
     return 0

@@ -87,6 +87,8 @@ def sweep(examples: int):
     @settings(max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.sampled_from(OPTIONS), JUNK)
     @example(("evaluate", "--lengths"), "1:999999999999")
+    @example(("search", "--seed"), "4294967296")
+    @example(("search", "--vocab"), "9999999999")
     def test(elsewhere, capsys, option, value):
         require_orderly_end(elsewhere, capsys, option, value)
 

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 
 import ipywidgets as widgets
-from pydantic import ValidationError
+
+from workbench.sentence import sentence
 
 
 class Stopped(Exception):
@@ -13,15 +14,6 @@ class Stopped(Exception):
 
 Progress = Callable[[float, str], None]
 """What work calls as it goes on: the share that is done, and a text. It raises `Stopped` where the user asks for that."""
-
-
-def sentence(error: Exception) -> str:
-    """An error as the one sentence that a widget shows; errors not meant for users are told by their kind."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return ": ".join((*map(str, first["loc"][-1:]), first["msg"].removeprefix("Value error, ")))
-    meant = isinstance(error, (ValueError, RuntimeError, OSError, FloatingPointError, ImportError))
-    return str(error) if meant else f"unexpected {type(error).__name__}: {error}"
 
 
 class Background(widgets.HBox):

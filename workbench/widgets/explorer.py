@@ -12,7 +12,8 @@ from typing import Any
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
-from workbench.widgets.background import Background, sentence
+from workbench.sentence import sentence
+from workbench.widgets.background import Background
 from workbench.widgets.export_box import ExportBox
 from workbench.widgets.in_page import InPage
 from workbench.widgets.redraw import LiveFigure

@@ -7,7 +7,8 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 
 from workbench.figures.export import possible_formats, save_figures
-from workbench.widgets.background import Background, Progress, sentence
+from workbench.sentence import sentence
+from workbench.widgets.background import Background, Progress
 
 FOLDER = Path("exports")
 FORMATS = ("pdf", "svg", "png", "html")

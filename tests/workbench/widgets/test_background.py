@@ -1,10 +1,8 @@
 import threading
 
 import pytest
-from pydantic import ValidationError
 
-from models.config import DropoutRates
-from workbench.widgets.background import Background, sentence
+from workbench.widgets.background import Background
 
 
 def test_work_reports_its_progress_and_its_end():
@@ -54,9 +52,3 @@ def test_an_error_is_shown_as_one_sentence(error, words):
     background.start(work)
     background.wait(10)
     assert words in background.message.value and "#b00020" in background.message.value
-
-
-def test_what_pydantic_says_becomes_a_sentence():
-    with pytest.raises(ValidationError) as raised:
-        DropoutRates(attention=2)
-    assert sentence(raised.value) == "attention: Input should be less than 1"

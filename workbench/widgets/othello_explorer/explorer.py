@@ -17,7 +17,8 @@ import traitlets
 
 from models.durable import write_file
 from workbench.metrics import METRICS
-from workbench.widgets.background import Background, sentence
+from workbench.sentence import sentence
+from workbench.widgets.background import Background
 from workbench.widgets.othello_explorer.look import Look, tables
 from workbench.widgets.othello_explorer.page import pictures, standalone, still
 from workbench.widgets.othello_explorer.pool import Scan, scan
