@@ -83,10 +83,14 @@ def train(
 
 
 def _stops(stop: threading.Event, processes: Processes) -> bool:
-    """Whether any process was asked to stop: then all were."""
-    if processes.any(stop.is_set()):
+    """Whether any process was asked to stop: then all were.
+
+    Asked a moment after the processes agreed to go on, one must go on too: the others wait for it in the next step.
+    """
+    asked = processes.any(stop.is_set())
+    if asked:
         stop.set()
-    return stop.is_set()
+    return asked
 
 
 class _Clock:

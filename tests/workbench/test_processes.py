@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from workbench.cli_options import training_config
 from workbench.processes import ALONE, Processes, in_main_process, launched_processes
 from workbench.run import read_metrics
 from workbench.trainer import Trainer, step_batches
-from workbench.training import train
+from workbench.training import _stops, train
 
 OPTIONS = {"layers": 1, "heads": 2, "width": 8, "head_width": 4, "mlp_width": 16, "batch": 12, "log_every": 2, "save_every": 10}
 OPTIONS |= {"board": 6, "dropout_embedding": 0.1, "dropout_attention": 0.2, "dropout_residual": 0.1}  # 6x6: many short games
@@ -184,3 +185,16 @@ def test_the_command_under_accelerate_launch(tmp_path):
 def read_options(words: list[str]) -> dict:
     flags = words[2:]
     return {flag[2:].replace("-", "_"): int(value) for flag, value in zip(flags[::2], flags[1::2], strict=True)}
+
+
+def test_who_is_asked_to_stop_once_all_agreed_to_go_on_goes_on_too():
+    """A signal between the agreement and the step: the others are in the step already, and wait for this one."""
+    stop = threading.Event()
+
+    class Agreed(Processes):
+        def any(self, flag):
+            stop.set()
+            return flag
+
+    assert not _stops(stop, Agreed(0, 2))
+    assert _stops(stop, Agreed(0, 2))
