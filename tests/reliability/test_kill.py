@@ -41,8 +41,8 @@ def train_words(out: Path, steps: int, save_every: int) -> list[str]:
 
 @pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_ends_bit_identical(tmp_path, kills):
-    """A checkpoint is written after every step, so of many kills some fall into a write (how many of a few is the disk's affair;
-    the next test hits every one); the run is longer than it will get.
+    """A checkpoint is written after every step, so of many kills some fall into a write; of a few, it is the disk's affair
+    whether one does. The run is longer than it will get.
     """
     run, moments, during_a_write = tmp_path / "killed", random.Random(kills), 0
     for _ in range(kills):
