@@ -39,9 +39,8 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
-HARMLESS = re.compile(r"Failed to initialize model|setData is not a function")
-"""anywidget, when plotly takes more than 2 s to load, and loads all the same; plotly's display of figures in outputs, when it
-writes a picture back into a cell that has changed."""
+HARMLESS = re.compile("setData is not a function")
+"""plotly's display of figures in outputs, when it writes a picture back into a cell that has changed"""
 
 
 @dataclass(frozen=True)

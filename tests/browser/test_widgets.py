@@ -2,10 +2,12 @@
 
 import os
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -54,11 +56,22 @@ def shows(widget: Locator, plots: int) -> list[Locator]:
     return [found.nth(number) for number in range(plots)]
 
 
+@contextmanager
+def slowed(page: Page, times: int) -> Iterator[None]:
+    """The page's script runs this many times slower."""
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": times})
+    yield
+    session.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+
+
 def test_lengths_and_training_steps_are_explored_and_exported(lab, page, tmp_path):
+    """On a page that comes up slowly: a widget that is not up within 2 s is told nothing any more."""
     notebook = lab.open(page, "01_compare_dropout_and_ema")
-    notebook.run_all()
-    widget = notebook.widget("workbench-length-explorer")
-    curves, example = shows(widget, 2)
+    with slowed(page, 4):
+        notebook.run_all()
+        widget = notebook.widget("workbench-length-explorer")
+        curves, example = shows(widget, 2)
     before = data(curves), data(example)
     notebook.slide(widget.locator(".control-length"), example, ["ArrowRight"] * 3)
     assert changes(curves, before[0])[1] != before[0][1] and changes(example, before[1])

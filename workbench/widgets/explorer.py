@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 from workbench.sentence import sentence
 from workbench.widgets.background import Background
 from workbench.widgets.export_box import ExportBox
-from workbench.widgets.in_page import InPage
 from workbench.widgets.redraw import LiveFigure
 
 
@@ -50,9 +49,7 @@ class Explorer(widgets.VBox):
         wrap = widgets.Layout(flex_flow="row wrap")
         shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
         foot = widgets.HBox([self.export_box, self.background], layout=wrap)
-        self._in_page = InPage()
-        self._in_page.observe(self._page_opened, "alive")
-        super().__init__([self._in_page, *shown, *self.pictures, foot])
+        super().__init__([*shown, *self.pictures, foot])
         self.add_class("workbench-explorer")
         self.add_class(f"workbench-{name}")
         for control_name, control in self.controls.items():
@@ -82,7 +79,6 @@ class Explorer(widgets.VBox):
                     if arguments != self._drawn[figure]:
                         picture.redraw(figure(**arguments))
                         self._drawn[figure] = arguments
-                self._in_page.chosen_lines = [picture.chosen_lines for picture in self.pictures]
         except Exception as error:  # in a widget there is no other place to show it
             self.background.say(sentence(error), error=True)
         else:
@@ -97,10 +93,6 @@ class Explorer(widgets.VBox):
 
     def _arguments(self, figure: Callable[..., go.Figure]) -> dict[str, Any]:
         return {name: self.controls[name].value for name in self._figures[figure]}
-
-    def _page_opened(self, _: object) -> None:
-        for picture in self.pictures:
-            picture.lines_are_moved = self._in_page.alive
 
     def _changed(self, _: object) -> None:
         self.refresh()

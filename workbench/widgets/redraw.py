@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import traitlets
+from ipywidgets import widget_serialization
 from jaxtyping import Float
+
+from workbench.widgets.plotly_in_page import LIVE_FIGURE_SCRIPT, PlotlyScript, plotly_script
 
 Json = dict[str, Any]
 CHOSEN = "chosen"
@@ -33,8 +37,13 @@ def cells(values: Float[np.ndarray, "row column"]) -> list[list[float | None]]:
 class LiveFigure(go.FigureWidget):
     """A plotly figure in a notebook that can be redrawn as any other figure."""
 
-    lines_are_moved = False
-    """Whether a page is there that moves chosen lines itself."""
+    _esm = LIVE_FIGURE_SCRIPT
+
+    script: traitlets.Instance = traitlets.Instance(PlotlyScript).tag(sync=True, **widget_serialization)
+    chosen_lines: traitlets.List = traitlets.List().tag(sync=True)
+    """Where the lines named `CHOSEN` stand: the place of each among the shapes, and its x."""
+    moves_lines: traitlets.Bool = traitlets.Bool(False).tag(sync=True)
+    """Whether a page shows it, which moves such lines itself; else plotly does."""
 
     def __init__(self, figure: go.Figure):
         """Starts as `figure`."""
@@ -42,6 +51,10 @@ class LiveFigure(go.FigureWidget):
         # the mode bar would cover titles, and a double click undoes a zoom; responsive follows the page's width
         self._config = {"displayModeBar": False, "responsive": True}
         self._drawn_traces, self._drawn_layout = _parts(figure)
+
+    @traitlets.default("script")
+    def _shared_script(self) -> PlotlyScript:
+        return plotly_script()
 
     def redraw(self, figure: go.Figure) -> None:
         """Shows `figure` in place of what is shown, in one batch.
@@ -55,7 +68,7 @@ class LiveFigure(go.FigureWidget):
         after += [{**old, "visible": False} for old in kept[len(after) :]]
         news = [_news(old, now) for old, now in zip(kept, after, strict=False)]
         layout_news = _news(self._drawn_layout, layout)
-        if self.lines_are_moved and kept and not any(news) and _only_lines_move(layout_news, self._drawn_layout):
+        if self.moves_lines and kept and not any(news) and _only_lines_move(layout_news, self._drawn_layout):
             self._layout |= copy.deepcopy(layout_news)  # as `layout` tells it; the page learns of it by `chosen_lines`
         else:
             with self.batch_update():
@@ -68,12 +81,8 @@ class LiveFigure(go.FigureWidget):
         if len(after) > len(kept):
             self.add_traces(after[len(kept) :])
         self._drawn_traces, self._drawn_layout = after, layout
-
-    @property
-    def chosen_lines(self) -> list[tuple[int, float]]:
-        """Where the lines named `CHOSEN` stand: the place of each among the shapes, and its x."""
-        shapes = enumerate(self._drawn_layout.get("shapes", ()))
-        return [(place, shape["x0"]) for place, shape in shapes if shape.get("name") == CHOSEN]
+        shapes = enumerate(layout.get("shapes", ()))
+        self.chosen_lines = [(place, shape["x0"]) for place, shape in shapes if shape.get("name") == CHOSEN]
 
 
 def _only_lines_move(news: Json, drawn: Json) -> bool:

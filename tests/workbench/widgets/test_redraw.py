@@ -70,7 +70,7 @@ def test_a_chosen_line_is_left_to_the_page_to_move():
     sent = messages(live)
     live.redraw(lines_at(3, name=CHOSEN))
     assert len(sent) == 1  # nobody there to move it
-    live.lines_are_moved = True
+    live.moves_lines = True
     live.redraw(lines_at(4, name=CHOSEN))
     assert len(sent) == 1 and live.chosen_lines == [(19, 4)] and live.layout.shapes[19].x0 == 4
 
