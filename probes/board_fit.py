@@ -6,6 +6,7 @@ For: getting from a model to fitted probes. Not for: how well they read (`board_
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -51,6 +52,7 @@ def fit_probes(
     ridge: float = RIDGE,
     batch: int = BATCH,
     progress: bool = False,
+    report: Callable[[int], None] = lambda games: None,
 ) -> Fitted:
     """Fits every kind of probe for every target on the same games, all layers at once.
 
@@ -62,6 +64,7 @@ def fit_probes(
         ridge: penalty of the closed form, relative to the mean variance of a stream coordinate.
         batch: games a forward pass and, for gradient fits, a step.
         progress: show a progress bar for every pass.
+        report: called with the number of games done so far in the pass; may raise to end the fit.
 
     Raises:
         ValueError: see `harvest`.
@@ -69,7 +72,8 @@ def fit_probes(
     model, squares, device = subject.model, subject.task.board.squares, subject.device
     moments = Moments(len(layers_of(model)), width_of(model), 2 * squares * len(targets), device)
     counts = {target: torch.zeros(subject.longest, squares, 3, dtype=torch.int64, device=device) for target in targets}
-    harvest(subject, games, targets, _taking(moments, counts), batch=batch, progress=progress, description="closed-form fit")
+    run = partial(harvest, subject, games, batch=batch, progress=progress, report=report)
+    run(targets, _taking(moments, counts), description="closed-form fit")
     closed = {target: closed_form(moments, squares, at, ridge) for at, target in enumerate(targets)}
     probes: dict[tuple[ProbeKind, Target], AnyProbe] = {("closed-form", target): closed[target] for target in targets}
     plain = [target for target in targets if not target.shuffled]
@@ -80,8 +84,7 @@ def fit_probes(
         steps = PASSES[kind] * len(batches(games.start, games.stop, batch))
         fits = {target: start(moments, closed[target], steps) for target in plain}
         for number in range(1, PASSES[kind] + 1):
-            what = f"{kind} fit, pass {number} of {PASSES[kind]}"
-            harvest(subject, games, plain, _stepping(fits), batch=batch, progress=progress, description=what)
+            run(plain, _stepping(fits), description=f"{kind} fit, pass {number} of {PASSES[kind]}")
         probes |= {(kind, target): finish(layers) for target, layers in fits.items()}
     return Fitted({key: BoardProbe(_card(subject, games, *key, moments), probe) for key, probe in probes.items()}, counts)
 

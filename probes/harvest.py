@@ -100,6 +100,7 @@ def harvest(
     *,
     batch: int = BATCH,
     progress: bool = False,
+    report: Callable[[int], None] = lambda games: None,
     description: str = "games",
 ) -> None:
     """Runs the model over games, once, and hands the stream at every labelled position to `consume`, layer by layer.
@@ -111,6 +112,7 @@ def harvest(
         consume: keeps what it needs; called in order of layer, without gradients.
         batch: games a forward pass; at least 2, so that a shuffled label has another game to come from.
         progress: show a progress bar.
+        report: called after every forward pass with the number of games done so far; may raise to end it.
         description: what the bar says.
     """
     with tqdm(total=games.stop - games.start, unit="game", desc=description, disable=not progress) as bar:
@@ -119,6 +121,7 @@ def harvest(
             positions = labelled(subject.task, tokens, targets, subject.device)
             read_streams(subject.model, positions.tokens, partial(_hand_over, consume, positions))
             bar.update(last - first)
+            report(last - games.start)
 
 
 def _hand_over(consume: Consume, positions: Positions, layer: int, stream: Stream) -> None:

@@ -235,7 +235,14 @@ def _launch(playwright: Playwright) -> Browser:
 
 @pytest.fixture
 def page(browser) -> Iterator[Page]:
-    """A fresh page; at its end no script on it may have failed."""
+    """A fresh page."""
+    with fresh_page(browser) as page:
+        yield page
+
+
+@contextmanager
+def fresh_page(browser: Browser) -> Iterator[Page]:
+    """A page of its own; at its end no script on it may have failed."""
     context = browser.new_context(viewport=VIEWPORT, accept_downloads=True)
     page = context.new_page()
     failures: list[str] = []

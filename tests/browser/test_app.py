@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
@@ -49,7 +50,7 @@ def _told(log, process) -> str:
     pytest.fail(f"the app did not start:\n{log.read_text()[-2000:]}")
 
 
-def test_the_comparison_is_an_app_behind_a_token(app, page, tmp_path):
+def test_the_notebooks_are_apps_behind_a_token(app, page, tmp_path):
     address, token = app
     notebook = f"{address}/voila/render/01_compare_dropout_and_ema.ipynb"
     with pytest.raises(urllib.error.HTTPError) as refused:
@@ -67,7 +68,14 @@ def test_the_comparison_is_an_app_behind_a_token(app, page, tmp_path):
     widget.locator(".control-length .noUi-handle").press("ArrowLeft")
     page.wait_for_function("([plot, before]) => plot.textContent !== before", arg=[plot.element_handle(), before])
     page.wait_for_timeout(500)
-    page.screenshot(path=tmp_path / "app.png")
+    page.screenshot(path=tmp_path / "comparison.png")
+
+    page.goto(f"{address}/voila/render/03_othello_explorer.ipynb", timeout=120_000)
+    explorer = page.locator(".othello-explorer")
+    explorer.get_by_role("button", name="new game").click(timeout=120_000)
+    explorer.locator('.oe-place-boards [data-step="play"]').first.click()
+    expect(explorer.locator(".oe-place-boards")).to_contain_text("1 move")
+    page.screenshot(path=tmp_path / "othello.png")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

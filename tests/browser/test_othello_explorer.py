@@ -9,13 +9,22 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
+from .conftest import fresh_page
+
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NOTEBOOK = "03_othello_explorer"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def page(browser):
+    """One page for all tests of this file, which open the notebook once and leave the explorer in any state."""
+    with fresh_page(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
 def explorer(lab, page):
     notebook = lab.open(page, NOTEBOOK)
     notebook.run_all()
@@ -26,6 +35,66 @@ def explorer(lab, page):
 
 def drawn(explorer, place: str) -> str:
     return explorer.locator(f".oe-place-{place}").inner_html()
+
+
+WATCH = """() => {
+    window.newPicture = new Promise(done => {
+        addEventListener('keydown', () => { window.pressed = performance.now(); }, {once: true, capture: true});
+        new MutationObserver((_, observer) => {
+            observer.disconnect();
+            requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - window.pressed)));
+        }).observe(document.querySelector('.oe-place-boards'), {childList: true, subtree: true});
+    });
+}"""
+
+
+def test_a_slider_draws_anew_in_time(explorer, page):
+    """From the key to the frame that shows the new position; the best of three rounds, since other work slows it."""
+    explorer.get_by_role("tab", name="attention").click()
+    slider, rounds = explorer.locator(".oe-shown input"), []
+    for _ in range(3):
+        slider.focus()
+        page.keyboard.press("Home")
+        expect(explorer.locator(".oe-place-boards")).to_contain_text("0 moves")
+        times = []
+        for _ in range(20):
+            page.evaluate(WATCH)
+            page.keyboard.press("ArrowRight")
+            times.append(page.evaluate("Promise.race([newPicture, new Promise(done => setTimeout(done, 5000, 5000))])"))
+        rounds.append((statistics.median(times), sorted(times)[18]))
+    median, high = min(rounds)
+    assert median <= 150 and high <= 300, rounds
+
+
+def test_it_is_reached_by_keys_and_refuses_in_a_sentence(explorer, page):
+    explorer.get_by_role("button", name="new game").click()
+    expect(explorer.locator("textarea")).to_have_value("")
+    first = explorer.locator('.oe-place-boards .oe-at[tabindex="0"]')
+    first.focus()
+    for key in ("ArrowRight", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    expect(explorer.locator("textarea")).to_have_value("d3")
+    assert page.evaluate("document.activeElement.closest('.oe-place-boards') !== null")
+    page.keyboard.press("Backspace")
+    expect(explorer.locator("textarea")).to_have_value("d3")  # the line stays, the board goes back
+    expect(explorer.locator(".oe-place-boards")).to_contain_text("0 moves")
+    explorer.locator("textarea").fill("f5f5")
+    explorer.get_by_role("button", name="load transcript").click()
+    expect(explorer.locator(".oe-error")).to_have_text(re.compile("f5 .*is illegal.*the square is taken"))
+
+
+def test_many_positions_show_progress_and_stop(explorer, page, tmp_path):
+    explorer.get_by_role("tab", name="many positions").click()
+    explorer.get_by_role("button", name="Scan").click()
+    expect(explorer.locator("progress")).to_be_visible()
+    explorer.get_by_role("button", name="Stop").click()
+    expect(explorer.locator(".oe-status")).to_contain_text("stopped", timeout=20_000)
+    games = {"name": "two.txt", "mimeType": "text/plain", "buffer": b"f5d6c3d3c4f4\nf5f6e6f4\n"}
+    explorer.get_by_label("file of games").set_input_files(games)
+    expect(explorer.locator(".oe-pool")).to_have_text("two.txt, 2 games")
+    explorer.get_by_role("button", name="Scan").click()
+    expect(explorer.locator(".oe-place-panel")).to_contain_text("10 positions", timeout=30_000)
+    page.screenshot(path=tmp_path / "many-positions.png")
 
 
 def test_it_is_played_and_taken_apart_by_mouse(explorer, page, lab, tmp_path):
@@ -66,66 +135,6 @@ def test_it_is_played_and_taken_apart_by_mouse(explorer, page, lab, tmp_path):
     explorer.get_by_role("button", name="export").click()
     expect(explorer.locator(".oe-status")).to_contain_text("written")
     assert (lab.folder / "exports" / "othello-explorer.html").stat().st_size > 10_000
-
-
-def test_many_positions_show_progress_and_stop(explorer, page, tmp_path):
-    explorer.get_by_role("tab", name="many positions").click()
-    explorer.get_by_role("button", name="Scan").click()
-    expect(explorer.locator("progress")).to_be_visible()
-    explorer.get_by_role("button", name="Stop").click()
-    expect(explorer.locator(".oe-status")).to_contain_text("stopped", timeout=20_000)
-    games = {"name": "two.txt", "mimeType": "text/plain", "buffer": b"f5d6c3d3c4f4\nf5f6e6f4\n"}
-    explorer.get_by_label("file of games").set_input_files(games)
-    expect(explorer.locator(".oe-pool")).to_have_text("two.txt, 2 games")
-    explorer.get_by_role("button", name="Scan").click()
-    expect(explorer.locator(".oe-place-panel")).to_contain_text("10 positions", timeout=30_000)
-    page.screenshot(path=tmp_path / "many-positions.png")
-
-
-def test_it_is_reached_by_keys_and_refuses_in_a_sentence(explorer, page):
-    explorer.get_by_role("button", name="new game").click()
-    expect(explorer.locator("textarea")).to_have_value("")
-    first = explorer.locator('.oe-place-boards .oe-at[tabindex="0"]')
-    first.focus()
-    for key in ("ArrowRight", "ArrowLeft", "Enter"):
-        page.keyboard.press(key)
-    expect(explorer.locator("textarea")).to_have_value("d3")
-    assert page.evaluate("document.activeElement.closest('.oe-place-boards') !== null")
-    page.keyboard.press("Backspace")
-    expect(explorer.locator("textarea")).to_have_value("d3")  # the line stays, the board goes back
-    expect(explorer.locator(".oe-place-boards")).to_contain_text("0 moves")
-    explorer.locator("textarea").fill("f5f5")
-    explorer.get_by_role("button", name="load transcript").click()
-    expect(explorer.locator(".oe-error")).to_have_text(re.compile("f5 .*is illegal.*the square is taken"))
-
-
-WATCH = """() => {
-    window.newPicture = new Promise(done => {
-        addEventListener('keydown', () => { window.pressed = performance.now(); }, {once: true, capture: true});
-        new MutationObserver((_, observer) => {
-            observer.disconnect();
-            requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - window.pressed)));
-        }).observe(document.querySelector('.oe-place-boards'), {childList: true, subtree: true});
-    });
-}"""
-
-
-def test_a_slider_draws_anew_in_time(explorer, page):
-    """From the key to the frame that shows the new position; the best of three rounds, since other work slows it."""
-    explorer.get_by_role("tab", name="attention").click()
-    slider, rounds = explorer.locator(".oe-shown input"), []
-    for _ in range(3):
-        slider.focus()
-        page.keyboard.press("Home")
-        expect(explorer.locator(".oe-place-boards")).to_contain_text("0 moves")
-        times = []
-        for _ in range(20):
-            page.evaluate(WATCH)
-            page.keyboard.press("ArrowRight")
-            times.append(page.evaluate("Promise.race([newPicture, new Promise(done => setTimeout(done, 5000, 5000))])"))
-        rounds.append((statistics.median(times), sorted(times)[18]))
-    median, high = min(rounds)
-    assert median <= 150 and high <= 300, rounds
 
 
 def test_saved_with_its_state_it_is_shown_without_its_kernel(explorer, page, lab, tmp_path):

@@ -58,9 +58,9 @@ class Background(widgets.HBox):
 
     def say(self, text: str, error: bool = False) -> None:
         """Shows a sentence, in the colour of errors if it is one; an empty one clears it."""
-        colour = "#b00020" if error else "#444444"
+        look = 'class="error" style="color:#b00020"' if error else 'style="color:#444444"'
         escaped = text.replace("&", "&amp;").replace("<", "&lt;")
-        self.message.value = f'<span role="status" style="color:{colour}">{escaped}</span>' if text else ""
+        self.message.value = f'<span role="status" {look}>{escaped}</span>' if text else ""
 
     def _report(self, share: float, text: str) -> None:
         if self._stop.is_set():

@@ -253,6 +253,24 @@ def test_other_shapes_of_model_are_read_too(tmp_path):
     assert explorer.look.effects().direct["total", None, None] == pytest.approx(explorer.look.effects().advantage, abs=1e-4)
 
 
+def test_the_fit_of_the_probe_shows_progress_and_stays_stopped():
+    explorer = OthelloExplorer([NAME])
+    told = []
+    explorer.observe(lambda change: told.append(change["new"]["progress"]), "status")
+    explorer.act("set", tab="probe")
+    explorer._received(None, {"step": "stop", "number": 1}, [])
+    explorer.fitting.wait(60)
+    assert explorer.look.lens.probe is None and "stopped" in explorer.status["progress"]["words"]
+    assert explorer.status["progress"]["running"] is False
+    explorer.act("show", moves=9)
+    assert not explorer.fitting.running  # until it is asked for again
+    explorer.act("set", tab="attention")
+    explorer.act("set", tab="probe")
+    explorer.fitting.wait(60)
+    assert explorer.look.lens.probe is not None and not explorer.status["progress"]["running"]
+    assert any("of 400 games" in one["words"] and 0 < one["share"] < 1 and one["running"] for one in told)
+
+
 def test_the_shell_takes_steps_and_shows_failures_as_one_sentence(tmp_path):
     explorer = OthelloExplorer([NAME])
     explorer._received(None, {"step": "new", "arguments": {}, "number": 1}, [])

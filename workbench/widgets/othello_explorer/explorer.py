@@ -59,16 +59,17 @@ class OthelloExplorer(anywidget.AnyWidget):
         self.state = start(self.study)
         self.fitting, self.scanning = Background(), Background()
         self._lock = threading.RLock()  # a lens is used by one thread at a time
-        self.scanning.bar.observe(lambda _: self._tell(), "value")
-        self.scanning.message.observe(lambda _: self._tell(), "value")
+        for part in (self.scanning.bar, self.scanning.message, self.fitting.bar, self.fitting.message):
+            part.observe(lambda _: self._tell(), "value")
         self.on_msg(self._received)
         self.refresh()
 
     def act(self, step: str, **arguments: Any) -> None:
         """Takes a step of `state.STEPS`; raises ValueError for what cannot be done."""
         with self._lock:
-            self.state = act(self.study, self.state, step, **arguments)
-            self._fit_where_needed()
+            before, self.state = self.state, act(self.study, self.state, step, **arguments)
+            if self.state.tab == "probe" and (before.tab, before.model) != (self.state.tab, self.state.model):
+                self._fit_where_needed()  # not at every step: the user may have stopped it
             self.refresh()
 
     @property
@@ -85,7 +86,7 @@ class OthelloExplorer(anywidget.AnyWidget):
 
     def fit_probe(self) -> None:
         """Fits the probe of the model that is looked at, and waits for it; a probe that is there stays."""
-        self._fit_where_needed(anyway=True)
+        self._fit_where_needed()
         self.fitting.wait()
 
     def scan(self) -> None:
@@ -128,21 +129,20 @@ class OthelloExplorer(anywidget.AnyWidget):
             self.state = replace(self.state, scan=found)
             self.refresh()
 
-    def _fit_where_needed(self, anyway: bool = False) -> None:
-        lens = self.study.lens(self.state.model)
-        if lens.probe is not None or self.fitting.running or not (anyway or self.state.tab == "probe"):
+    def _fit_where_needed(self) -> None:
+        if self.study.lens(self.state.model).probe is not None or self.fitting.running:
             return
 
         def work(progress: Callable[..., None]) -> str:
-            try:
-                while (shown := self.study.lens(self.state.model)).probe is None:  # the user may have turned to another model
-                    shown.probe = shown.fit_probe()
-            except Exception as error:
-                self._tell(sentence(error))
-                raise
+            while (shown := self.study.lens(self.state.model)).probe is None:  # the user may have turned to another model
+                shown.probe = shown.fit_probe(progress=progress)
             return "probe fitted"
 
-        self.fitting.start(work, then=self.refresh)
+        self.fitting.start(work, then=self._fitted)
+
+    def _fitted(self) -> None:
+        self.refresh()
+        self._tell()
 
     def _received(self, _: object, content: dict[str, Any], buffers: list[memoryview]) -> None:
         """A step from the front end; where it fails, a sentence says why and nothing else changes."""
@@ -157,7 +157,7 @@ class OthelloExplorer(anywidget.AnyWidget):
         if step == "scan":
             self.scan()
         elif step == "stop":
-            self.scanning.stop()
+            self._at_work.stop()
         elif step == "export":
             paths = self.export()
             self._tell(f"written: {', '.join(map(str, paths))}", error=False)
@@ -167,9 +167,15 @@ class OthelloExplorer(anywidget.AnyWidget):
             self.act(step, **arguments)
 
     def _tell(self, words: str | None = None, error: bool = True) -> None:
-        running = self.scanning.bar.layout.display != "none"
-        progress = {"running": running, "share": self.scanning.bar.value, "words": self.scanning.message.value}
+        work = self._at_work
+        running = work.bar.layout.display != "none"
+        progress = {"running": running, "share": work.bar.value, "words": work.message.value}
         self.status = {"words": words or "", "error": bool(words) and error, "progress": progress}
+
+    @property
+    def _at_work(self) -> Background:
+        """Whose progress is shown, and who is asked to stop."""
+        return self.fitting if self.fitting.running else self.scanning
 
     def _controls(self) -> dict[str, Any]:
         """What the front end's controls offer and hold."""

@@ -172,8 +172,10 @@ function buildPage(model, send) {
   const measure = makeChoice("measure", "measure", send);
   const place = (name) => make("div", { "data-place": name, class: `oe-place-${name}` });
   const status = make("div", { class: "oe-status", role: "status", "aria-live": "polite" });
+  const stop = makeButton("Stop", "end the fit of the probe, or the scan", () => send("stop"));
+  const work = make("div", { class: "oe-work", hidden: "" }, make("progress", { max: 1, value: 0 }), stop);
   const board = make("div", {}, place("boards"), game.node);
-  const list = make("div", {}, place("ranking"), status);
+  const list = make("div", {}, place("ranking"), status, work);
   const top = make("div", { class: "oe-top" }, board, list);
   models.node.append(measure.node);
   const page = make("div", {}, models.node, top, place("lengths"), tabs.node, place("panel"));
@@ -269,8 +271,6 @@ function buildPool(send) {
   const about = makeChoice("ask about", "about", send);
   const scan = makeButton("Scan", "sum over all positions", () => send("scan"));
   scan.classList.add("oe-scan");
-  const stop = makeButton("Stop", "end the scan", () => send("stop"));
-  stop.classList.add("oe-stop");
   const update = (controls) => {
     kind.textContent = controls.pool;
     span.update(controls);
@@ -279,8 +279,7 @@ function buildPool(send) {
       if (option.value === "chosen move") option.textContent = controls.move ? `move ${controls.move}, where legal` : "chosen move";
     });
   };
-  const rows = [kind, random, game, file, span.node, about.node, scan, stop];
-  return { node: make("div", { class: "oe-bar" }, ...rows, make("progress", { max: 1, value: 0, hidden: "" })), update };
+  return { node: make("div", { class: "oe-bar" }, kind, random, game, file, span.node, about.node, scan), update };
 }
 
 function buildTabs(send, bars) {
@@ -323,11 +322,9 @@ function showStatus(root, status) {
   const { words = "", error = false, progress = { running: false, share: 0, words: "" } } = status;
   const told = make("span");
   told.innerHTML = progress.words; // escaped in the kernel
-  showWords(root, words || told.textContent, error);
-  const bar = root.querySelector("progress");
-  bar.hidden = !progress.running;
-  bar.value = progress.share;
-  root.querySelector(".oe-stop").disabled = !progress.running;
+  showWords(root, words || told.textContent, error || (!words && told.querySelector(".error") !== null));
+  root.querySelector(".oe-work").hidden = !progress.running;
+  root.querySelector("progress").value = progress.share;
   root.querySelector(".oe-scan").disabled = progress.running;
 }
 

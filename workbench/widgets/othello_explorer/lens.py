@@ -27,6 +27,7 @@ from probes.intervention_score import random_direction
 from probes.residual_stream import require_input
 from probes.subject import OthelloSubject, othello_subject
 from workbench.components import component_name, find_sites, replacing
+from workbench.widgets.background import Progress
 from workbench.widgets.othello_explorer.game import Edit, Game
 
 FIT_GAMES = 400
@@ -165,11 +166,19 @@ class Lens:
         layers = [self.probe.scores(layer, stream[None])[0].argmax(-1) for layer, stream in enumerate(streams)]
         return rearrange(layers, "layer square -> layer square").cpu()
 
-    def fit_probe(self, games: int = FIT_GAMES) -> BoardProbe:
-        """A probe of the board in closed form, on games that no evaluation and no pool uses; it is not put in place."""
+    def fit_probe(self, games: int = FIT_GAMES, progress: Progress = lambda *_: None) -> BoardProbe:
+        """A probe of the board in closed form, on games that no evaluation and no pool uses; it is not put in place.
+
+        `progress` is called with the share done after every few games; it may raise to stop.
+        """
         target = Target(FRAME)
+        progress(0.0, f"fitting the probe of {self.name}")
         subject = othello_subject(self.checkpoint, self.weights, self.subject.device)  # its own model: this may be a thread
-        return fit_probes(subject, Games(0, 0, games), [target]).probes["closed-form", target]
+
+        def report(done: int) -> None:
+            progress(done / games, f"fitting the probe of {self.name}: {done} of {games} games")
+
+        return fit_probes(subject, Games(0, 0, games), [target], report=report).probes["closed-form", target]
 
     @torch.no_grad()
     def play_on(self, game: Game, seed: int) -> Game:
