@@ -6,6 +6,10 @@ import nbclient
 import nbformat
 import pytest
 
+from models.checkpoint import Card, save_checkpoint
+from models.config import ModelConfig, TaskConfig
+from models.transformer import Transformer
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 CHECKS = {
     "01_compare_dropout_and_ema": """
@@ -83,6 +87,27 @@ def test_the_notebook_runs(path, tmp_path):
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs if "data" in output]
     assert any(PICTURES & output["data"].keys() for output in outputs)
+
+
+OTHERS = {
+    "01_compare_dropout_and_ema": "checkpoints = ['othello-mini-none']; with_early_checkpoints = 'set-complement-v32-none-seed0'",
+    "02_set_complement_mechanism": "checkpoint, beside = 'set-complement-v16-none-seed0', 'set-complement-v32-none-seed0'",
+    "03_othello_explorer": "checkpoints = ['six']",
+    "04_ablation": "checkpoints = ['six']",
+    "05_paper_figures": "checkpoints = ['othello-mini-none']",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_its_first_cell_is_all_there_is_to_change_for_other_checkpoints(name, tmp_path):
+    config = ModelConfig(vocab=33, context=31, layers=2, heads=2, width=16, head_width=8, mlp_width=32)
+    card = Card(name="six", model=config, task=TaskConfig(name="othello", board=6), train_length=16)
+    save_checkpoint(tmp_path / "six", card, {"raw": Transformer(config, seed=1).state_dict()})
+    notebook = nbformat.read(NOTEBOOKS[0].parent / f"{name}.ipynb", as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source = OTHERS[name]
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
 
 def test_there_are_notebooks():
