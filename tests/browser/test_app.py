@@ -74,7 +74,7 @@ def test_the_notebooks_are_apps_behind_a_token(app, page, tmp_path):
     explorer = page.locator(".othello-explorer")
     explorer.get_by_role("button", name="new game").click(timeout=120_000)
     explorer.locator('.oe-place-boards [data-step="play"]').first.click()
-    expect(explorer.locator(".oe-place-boards")).to_contain_text("1 move")
+    expect(explorer.locator(".oe-place-boards")).to_contain_text("1 move,")
     page.screenshot(path=tmp_path / "othello.png")
 
 

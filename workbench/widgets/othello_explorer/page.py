@@ -77,7 +77,8 @@ def _boards(look: Look) -> str:
     position, believed, edits = look.position, look.believed, look.state.edits
     side = "black" if position.black_moves else "white"
     whose = "the game is over" if position.over else f"{side} to move"
-    title = f"{look.moves} moves, {whose}{', as edited' if edits else ''}"
+    moves = "1 move" if look.moves == 1 else f"{look.moves} moves"
+    title = f"{moves}, {whose}{', as edited' if edits else ''}"
 
     def board(
         title: str, mark: Callable[[boards.Grid, int], str], tell: Callable[[int], str], cell: float = 46, key: str = "here"
