@@ -7,6 +7,11 @@ STAMP := $(VENV)/.installed
 # of wheels, torch is taken from there.
 TORCH := $(if $(PIP_FIND_LINKS),,$(shell command -v nvidia-smi >/dev/null 2>&1 || echo --torch-backend=cpu))
 
+# Every file that is installed, or that builds what is, is held to a sha256 of constraints-hashed.txt, which .ci/hashes writes.
+# torch alone is held to its version: uv would hold its build to PyPI's files, whichever of its builds is taken.
+HASHED := constraints-hashed.txt
+INSTALL = UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet -b $(HASHED) $(TORCH)
+
 # A second environment with the newest TransformerLens, which is 4.x, and the tests that touch the hooked models; two that do,
 # but mostly train, are left out.
 LENS4 := .venv-lens4
@@ -21,8 +26,10 @@ LENS4_TESTS = tests/interop tests/models/test_closed_form.py $(shell grep -rlE -
 demo: $(STAMP)
 	$(BIN)/workbench demo --out demo
 
+# Browsers are timed, so they have the machine to themselves.
 test: $(STAMP) lint
 	$(BIN)/pytest -n 2
+	$(BIN)/pytest -m "browser and not slow"
 
 test-all: $(STAMP) lint
 	$(BIN)/pytest -n 2 -m "not browser"
@@ -44,7 +51,7 @@ app: $(STAMP)
 	$(BIN)/workbench app
 
 bench: $(STAMP)
-	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[bench]' -c constraints.txt $(TORCH)
+	$(INSTALL) --python $(VENV) -e '.[bench]' -c $(HASHED)
 	mkdir -p benchmarks/results
 	for script in benchmarks/*.py; do $(BIN)/python $$script --json benchmarks/results/$$(basename $$script .py).json || exit 1; done
 
@@ -55,19 +62,19 @@ docs: $(STAMP)
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(HASHED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
-	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(VENV) -e '.[dev,interop]' -c constraints.txt $(TORCH)
+	sed -n '/^uv==/,/[^\\]$$/p' $(HASHED) | \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin
+	$(INSTALL) --python $(VENV) -e '.[dev,interop]' -c $(HASHED)
 	touch $(STAMP)
 
 # No SAELens there: it needs transformer-lens < 4.
-$(LENS4_STAMP): pyproject.toml constraints.txt constraints-lens4.txt | $(STAMP)
+$(LENS4_STAMP): pyproject.toml $(HASHED) constraints-lens4.txt | $(STAMP)
 	$(PYTHON) -m venv $(LENS4)
-	grep -v '^transformer-lens==' constraints.txt > $(LENS4)/constraints.txt
-	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet --python $(LENS4) -e '.[dev]' circuitsvis \
-		-c $(LENS4)/constraints.txt -c constraints-lens4.txt $(TORCH)
+	sed '/^transformer-lens==/,/[^\\]$$/d' $(HASHED) > $(LENS4)/$(HASHED)
+	$(INSTALL) --python $(LENS4) -e '.[dev]' circuitsvis -c $(LENS4)/$(HASHED) -c constraints-lens4.txt
 	touch $(LENS4_STAMP)
 
 # What the tests want of the system: a browser for figures and notebooks, PostgreSQL for shared searches, PDF tools.

@@ -23,14 +23,17 @@ from safetensors.torch import load as load_safetensors_bytes
 from safetensors.torch import save as save_safetensors_bytes
 from torch import Tensor
 
+from models.checkpoint import MAX_CARD_BYTES
 from models.config import Config, WeightsName
 from models.durable import write_folder
 from models.othello.labels import STATES, Frame
+from models.plain_file import read_plain
 from probes.linear_probe import LinearProbe
 from probes.nonlinear_probe import NonlinearProbe
 
 ProbeKind = Literal["closed-form", "logistic", "nonlinear"]
 CARD_FILE, TENSOR_FILE = "card.json", "probe.safetensors"
+MAX_PROBE_BYTES = 1 << 31
 
 
 class ProbeError(ValueError):
@@ -127,8 +130,8 @@ def load_probe(folder: Path, checkpoint_sha256: str | None = None, device: torch
 
 def _read(folder: Path) -> tuple[ProbeCard, bytes]:
     try:
-        card = ProbeCard.model_validate_json((folder / CARD_FILE).read_bytes())
-        data = (folder / TENSOR_FILE).read_bytes()
+        card = ProbeCard.model_validate_json(read_plain(folder / CARD_FILE, MAX_CARD_BYTES))
+        data = read_plain(folder / TENSOR_FILE, MAX_PROBE_BYTES)
     except OSError as error:
         raise ProbeError(f"cannot read {error.filename}: {error.strerror}; give the folder of a saved probe") from error
     except ValidationError as error:

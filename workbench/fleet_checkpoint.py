@@ -12,12 +12,15 @@ from pydantic import Field, ValidationError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models.checkpoint import CheckpointError
+from models.checkpoint import MAX_HEADER_BYTES, CheckpointError
 from models.config import Config
 from models.durable import write_file
+from models.plain_file import read_plain
 from workbench.training_config import TrainingConfig
 
 FLEET_FILE = "fleet.json"
+MAX_RECORD_BYTES = 1 << 26
+COPIES = 8
 
 
 class FleetRecord(Config):
@@ -27,10 +30,15 @@ class FleetRecord(Config):
     """optimiser steps taken"""
     configs: tuple[TrainingConfig, ...]
     """the members"""
-    tensors: str
+    tensors: str = Field(pattern=r"^step_\d+\.safetensors$")
     """name of the file with their state"""
     sha256: str
     """its digest"""
+
+    @property
+    def most_bytes(self) -> int:
+        """What that file can have: of each member weights, averages and what the optimiser keeps, in 8 bytes a number."""
+        return 8 * COPIES * sum(config.model.most_weights for config in self.configs) + MAX_HEADER_BYTES
 
 
 def write_fleet(folder: Path, step: int, configs: tuple[TrainingConfig, ...], state: dict[str, Tensor]) -> None:
@@ -50,8 +58,8 @@ def read_fleet(folder: Path) -> tuple[FleetRecord, dict[str, Tensor]]:
     """What `write_fleet` saved. Raises CheckpointError for a fleet that is missing, damaged or not one of ours."""
     path = folder / FLEET_FILE
     try:
-        record = FleetRecord.model_validate_json(path.read_bytes())
-        data = (folder / record.tensors).read_bytes()
+        record = FleetRecord.model_validate_json(read_plain(path, MAX_RECORD_BYTES))
+        data = read_plain(folder / record.tensors, record.most_bytes)
     except OSError as error:
         raise CheckpointError(
             f"cannot read {error.filename}: {error.strerror}; give a folder that a fleet was saved in"

@@ -14,8 +14,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from models.durable import write_file
+from models.plain_file import read_plain
 
 SETTINGS_FILE = "settings.json"
+MAX_SETTINGS_BYTES, MAX_PART_BYTES = 1 << 20, 1 << 31
 
 Part = dict[str, Tensor]
 
@@ -30,9 +32,10 @@ class KeptParts:
         file = folder / SETTINGS_FILE
         if not file.exists():
             write_file(file, (json.dumps(wanted, indent=1) + "\n").encode())
+        data = self._read(file, MAX_SETTINGS_BYTES)
         try:
-            found = dict(json.loads(file.read_bytes()))
-        except (ValueError, TypeError) as error:
+            found = dict(json.loads(data))
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{file} is damaged, so nobody knows what its parts hold; delete {folder} and measure again"
             ) from error
@@ -45,13 +48,22 @@ class KeptParts:
             )
 
     def get(self, name: str, make: Callable[[], Part]) -> Part:
-        """The part of that name: read where it was kept, else made and kept. A damaged file is made again."""
+        """The part of that name: read where it was kept, else made and kept. A damaged file is made again.
+
+        Raises ValueError for what is no plain file.
+        """
         file = self._folder / f"{name}.safetensors"
         if file.exists():
             try:
-                return load(file.read_bytes())
+                return load(self._read(file, MAX_PART_BYTES))
             except SafetensorError:
                 file.unlink()
         part = {key: tensor.contiguous() for key, tensor in make().items()}
         write_file(file, save(part))
         return part
+
+    def _read(self, file: Path, most: int) -> bytes:
+        try:
+            return read_plain(file, most)
+        except OSError as error:
+            raise ValueError(f"cannot read {file}: {error.strerror}; delete {self._folder} and measure again") from error

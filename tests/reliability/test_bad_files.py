@@ -15,20 +15,25 @@ from random import Random
 import pytest
 import torch
 
-from models.checkpoint import find_checkpoint, read_card, read_trainer, read_weights, run_checkpoints
+from models.checkpoint import CheckpointError, find_checkpoint, read_card, read_trainer, read_weights, run_checkpoints
 from models.hooked import load
 from models.othello.board import board_of_size
 from models.othello.games import generate
 from models.othello.transcripts import read_transcripts, write_transcripts
 from models.othello.wthor import read_wthor
+from probes.board_probe import load_probe, save_probe
 from workbench.cli import run as command
 from workbench.cli_options import training_config
+from workbench.fleet import Fleet
+from workbench.kept_parts import KeptParts
 from workbench.search_ledger import open_storage
 from workbench.study import read_studies
 from workbench.table import read_table, typed, write_table
 from workbench.training import train
 
 from ..models.othello.test_transcripts import move_bytes, wthor_bytes
+from ..probes.test_board_probe import probe_of
+from ..workbench.fleet_members import member
 from ..workbench.made_up_tables import made_up
 from ..workbench.planted_study import planted_study
 from .held_to_limits import held
@@ -95,6 +100,55 @@ def test_what_is_no_plain_file_is_neither_waited_for_nor_read_without_end(tmp_pa
     reading = held(lambda: (read_card(folder), read_weights(folder, "raw"), read_trainer(folder)))
     assert reading.error is not None
     reading.require_orderly(0)
+
+
+def kept_probe(folder: Path) -> Callable[[], object]:
+    save_probe(folder, probe_of("closed-form"))
+    return lambda: load_probe(folder)
+
+
+def kept_fleet(folder: Path) -> Callable[[], object]:
+    Fleet([member()]).save(folder)
+    return lambda: Fleet.resume(folder)
+
+
+def kept_parts(folder: Path) -> Callable[[], object]:
+    def read() -> object:
+        return KeptParts(folder, {"seed": 1}).get("first", lambda: {"numbers": torch.ones(3)})
+
+    read()
+    return read
+
+
+KEPT = (
+    (kept_probe, "card.json"),
+    (kept_probe, "probe.safetensors"),
+    (kept_fleet, "fleet.json"),
+    (kept_fleet, "step_00000000.safetensors"),
+    (kept_parts, "settings.json"),
+    (kept_parts, "first.safetensors"),
+)
+
+
+@pytest.mark.parametrize(("keep", "name"), KEPT, ids=[name for _, name in KEPT])
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_nor_are_those_of_probes_fleets_and_kept_parts(tmp_path, where, keep, name):
+    """Where a link leads nowhere, a part is made again."""
+    read = keep(tmp_path / "kept")
+    assert held(read).error is None
+    lead_elsewhere(tmp_path / "kept" / name, where)
+    reading = held(read)
+    reading.require_orderly(0)
+    assert (reading.error is None) == (keep is kept_parts and where in ("nowhere", "itself"))
+
+
+def test_a_fleet_reads_nothing_outside_its_folder(tmp_path):
+    read = kept_fleet(tmp_path / "fleet")
+    record = json.loads((tmp_path / "fleet" / "fleet.json").read_bytes())
+    (tmp_path / "fleet" / record["tensors"]).rename(tmp_path / record["tensors"])
+    (tmp_path / "fleet" / "fleet.json").write_text(json.dumps(record | {"tensors": f"../{record['tensors']}"}))
+    with pytest.raises(CheckpointError, match="no fleet of ours"):
+        read()
 
 
 def test_a_changed_weight_is_never_loaded(tmp_path, sound_run):

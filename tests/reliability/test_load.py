@@ -1,10 +1,19 @@
-"""A comparison of many checkpoints at many lengths stays within bounded memory."""
+"""A comparison of many checkpoints at many lengths stays within bounded memory, and its explorer draws a bounded picture.
+
+How quick the explorer is in a browser is in tests/browser/test_many_checkpoints.py.
+"""
 
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from models.config import DropoutRates
+from workbench.comparison import compare
+from workbench.figures.curves import curves
+from workbench.widgets.length_explorer import MOST_CURVES, LengthExplorer, gathered, number_of_curves
 
 from ..workbench.saved_runs import save_run
 
@@ -35,3 +44,48 @@ def test_200_checkpoints_at_61_lengths_in_two_gigabytes(tmp_path):
     assert peak <= 2048
     assert f"{checkpoints * 3 * 64}/{checkpoints * 3 * 64}" in done.stderr  # the progress bar
     print(f"{checkpoints} checkpoints: {peak} MB at the peak, {seconds} s, table of {size} MB")  # noqa: T201
+
+
+RATES = MOST_CURVES // 3 + 1
+"""With raw, ema and bema one rate more than are drawn apart."""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Runs of so many dropout rates with two seeds each, and their table."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(2 * RATES):
+        rate = DropoutRates(residual=number // 2 / 100)
+        save_run(folder, f"run{number:02d}", dropout=rate, seed=number % 2)
+    return folder, compare([folder], sequences=10)
+
+
+def test_curves_too_many_to_tell_apart_are_drawn_as_their_mean_and_range(many):
+    folder, table = many
+    explorer = LengthExplorer([folder], table)
+    assert len(explorer.pictures[0].data) == 5 * 2 * 3  # five panels; a line and a band each of raw, ema and bema
+    assert f"mean of {2 * RATES} checkpoints, band: all" in explorer.pictures[0].layout.title.text
+    drawn, _ = gathered(table)
+    for metric, three in drawn.items():
+        assert [curve.name for curve in three] == [f"{2 * RATES} checkpoints, {weights}" for weights in ("raw", "ema", "bema")]
+        for curve in three:
+            for point in curve.points.itertuples():
+                chosen = (table["metric"] == metric) & (table["weights"] == curve.weights) & (table["length"] == point.x)
+                values = table.loc[chosen, "value"].to_numpy()
+                assert len(values) == 2 * RATES
+                assert np.isclose(point.value, values.mean(), rtol=1e-12)
+                assert (point.seed_low, point.seed_high) == (values.min(), values.max())
+
+    explorer.controls["dropout"].boxes["none"].value = False
+    shown = [trace for trace in explorer.pictures[0].data if trace.visible is not False]
+    assert len(shown) == 5 * 2 * MOST_CURVES and "mean over seeds" in explorer.pictures[0].layout.title.text
+
+
+def test_curves_are_counted_as_they_are_drawn(many):
+    _, table = many
+    rows = table[table["metric"] == "margin"]
+    ema = rows[rows["weights"] == "ema"]
+    one_seed_twice = rows.assign(seed=0)
+    unknown = rows.assign(seed=rows["seed"].where(rows["seed"] == 0), step=rows["step"].where(rows["dropout"] != "none"))
+    for frame in (rows, ema, rows[rows["seed"] == 1], rows.assign(shape=rows["checkpoint"]), one_seed_twice, unknown):
+        assert number_of_curves(frame) == len(curves(frame))
