@@ -30,8 +30,8 @@ Control = Literal["constant guess", "guess by length", "shuffled labels", "wrong
 KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 FRAMES: tuple[Frame, ...] = get_args(Frame)
 CONTROLS: tuple[Control, ...] = get_args(Control)
-FIT_GAMES = 2400
-TEST_GAMES = 600
+FIT_GAMES = 2000
+TEST_GAMES = 500
 
 KEY_COLUMNS = ("probe", "frame", "control")
 

@@ -26,7 +26,7 @@ Control = Literal["random weights", "uniform attention", "one-hot attention"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 METRICS = ("dispersion", "normalised_dispersion", "effective_tokens", "top_weight")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
-SEQUENCES = 1000
+SEQUENCES = 500
 BATCH = 64
 
 Hook = tuple[str | Callable, Callable]

@@ -23,7 +23,7 @@ from probes.subject import Address, Subject, subject, untrained
 
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SEEDS = 8
-SEQUENCES = 64
+SEQUENCES = 100
 BATCH = 64
 
 

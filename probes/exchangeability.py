@@ -28,7 +28,7 @@ from probes.subject import Address, subject
 Pair = Literal["reordered", "another sequence"]
 PAIRS: tuple[Pair, ...] = get_args(Pair)
 METRICS = ("logit_change", "total_variation", "top1_changed")
-SEQUENCES = 200
+SEQUENCES = 500
 BATCH = 64
 ORDER_STREAM = 1 << 38
 """Added to a seed for what is drawn beside the sequences: the new orders."""

@@ -55,7 +55,8 @@ def board_interventions(
         layers: where to edit; None for those from three eighths to three quarters of the depth (3, 4, 5 of 8).
         strength: how far, in units of the probe's scores (`intervention.intervene`).
         cases: games to draw, one edit each; the few that allow none give no case.
-        fit_games: games to fit on where no probe is given; the cases are games after number `fit_games` in any case.
+        fit_games: games to fit on where no probe is given; the cases are games after these, and after those that a given
+            probe was fitted on.
         seed: which games.
         weights: which weights of a checkpoint; no effect on a loaded model, as has `device`.
         device: where a checkpoint is loaded to.
@@ -82,7 +83,9 @@ def board_interventions(
         probe = fitted.probes["closed-form", Target("to_move")]
     if probe.card.frame != "to_move":
         raise ValueError(f"the probe reads the frame '{probe.card.frame}', the score needs 'to_move'; fit one in that frame")
-    games = Games(seed, fit_games, fit_games + cases)
+    fitted_to = probe.card.games if probe.card.seed == seed else 0
+    first = max(fit_games, fitted_to)
+    games = Games(seed, first, first + cases)
     rows = []
     with tqdm(total=cases * len(methods), unit="case", desc="interventions", disable=not progress) as bar:
         for method in methods:

@@ -22,7 +22,7 @@ from models.task import Task
 from probes.drawn_sequences import Drawn, drawn_sequences
 from probes.subject import Address, Subject, subject, untrained
 
-SEQUENCES = 1000
+SEQUENCES = 500
 BATCH = 64
 GROUPS = 10
 """Sequences are dealt to this many groups; intervals are of the jackknife that leaves out one group at a time."""

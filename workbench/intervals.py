@@ -99,8 +99,8 @@ def paired_rate_interval(only_first: ArrayLike, only_second: ArrayLike, pairs: A
     """Bonett and Price's interval of rate(first) - rate(second) over pairs, clipped to [-1, 1]; no pairs give NaN.
 
     Args:
-        only_first: pairs where the first is 1 and the second 0; `only_second` the other way round.
-        only_second: see above. With both 0 the interval is +-1.96 sqrt(2) / (pairs + 2).
+        only_first: pairs where the first is 1 and the second 0.
+        only_second: pairs where the first is 0 and the second 1; with both 0 the interval is +-1.96 sqrt(2) / (pairs + 2).
         pairs: number of pairs in all.
     """
     n = np.asarray(pairs, float) + 2

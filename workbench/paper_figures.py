@@ -1,4 +1,4 @@
-"""Every figure of the workbench from the bundled checkpoints in one go, laid out for print, with a manifest.
+"""The main figures of the workbench from the bundled checkpoints in one go, laid out for print, with a manifest.
 
 OUT/NAME.{pdf,svg,png}    the figures
 OUT/NAME.csv              the data of each

@@ -105,4 +105,4 @@ def _file(path: str | os.PathLike[str]) -> Path:
 
 def _unreadable(file: Path, error: Exception) -> ValueError:
     reason = " ".join(str(error).split())[:200]  # pandas and pyarrow write paragraphs
-    return ValueError(f"cannot read {file} as a comparison ({reason}); give comparison.csv or comparison.parquet")
+    return ValueError(f"cannot read {file} as a table ({reason}); give the .csv or .parquet that a command wrote")

@@ -109,10 +109,6 @@ class Trainer:
             return "none"
         return "explicit masks" if self.explicit_masks else "fused attention"
 
-    def learning_rate(self, step: int) -> float:
-        """The learning rate of optimiser step `step` >= 1."""
-        return self.config.learning_rate_at(step)
-
     def take_step(self, batch: Int64[Tensor, "batch train_length_plus_1"]) -> Float[Tensor, ""]:
         """Trains on one batch, updates the averages, and returns the loss (mean nats a position, still on the device).
 
@@ -144,7 +140,7 @@ class Trainer:
     def update_weights(self) -> None:
         """Clips the gradient, takes the optimisers' step and drops the gradient."""
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.gradient_clip, foreach=True)
-        self.optimizers.step(self.learning_rate(self.step))
+        self.optimizers.step(self.config.learning_rate_at(self.step))
         self.model.zero_grad(set_to_none=True)
 
     def _autocast(self) -> AbstractContextManager:

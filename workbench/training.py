@@ -150,7 +150,7 @@ def _row(trainer: Trainer, batch: torch.Tensor, own_loss: torch.Tensor, clock: _
         "step": trainer.step,
         "loss": loss,
         "illegal_mass": float(metrics["illegal_mass"].nanmean()),
-        "learning_rate": trainer.learning_rate(trainer.step),
+        "learning_rate": trainer.config.learning_rate_at(trainer.step),
         "tokens_per_s": rate,
     }
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -84,6 +85,17 @@ def test_a_given_probe_is_used_and_only_one_that_fits(checkpoint):
         board_interventions(checkpoint, fitted.probes["closed-form", Target("colour")], cases=20)
     with pytest.raises(ValueError, match="no directions"):
         board_interventions(checkpoint, fitted.probes["nonlinear", Target("to_move")], cases=20)
+
+
+def test_cases_come_from_games_that_the_given_probe_was_not_fitted_on(checkpoint):
+    subject = othello_subject(checkpoint)
+    probe = fit_probes(subject, Games(0, 0, 40), [Target("to_move")]).probes["closed-form", Target("to_move")]
+    asked = {"methods": ("flip",), "cases": 20}
+    few, all_of_them = (board_interventions(checkpoint, probe, fit_games=games, **asked) for games in (2, 40))
+    pd.testing.assert_frame_equal(few, all_of_them)
+    of_other_games = board_interventions(checkpoint, probe, fit_games=2, seed=1, **asked)
+    moved = board_interventions(checkpoint, probe, fit_games=40, seed=1, **asked)
+    assert not of_other_games["value"].equals(moved["value"])
 
 
 def test_edits_are_made_in_the_middle_by_default(checkpoint):

@@ -1,9 +1,22 @@
 """`workbench probe`: every probe writes its tables and figures, prints its control, and refuses a model that does not fit."""
 
+import inspect
+
 import pandas as pd
 import pytest
 
+from probes import (
+    board_state,
+    bracket_depth,
+    dispersion_by_head,
+    entropy_at_initialisation,
+    exchangeability,
+    intervention_score,
+    rank_collapse,
+    vanishing_variance,
+)
 from workbench.cli import run
+from workbench.commands import probe as commands
 
 SMALL = "set-complement-v16-none-seed0"
 OTHELLO = "othello-mini-none"
@@ -116,3 +129,23 @@ def test_the_depth_of_a_small_bracket_model(tmp_path, capsys):
     frame = pd.read_parquet(tmp_path / "out" / "bracket-depth.parquet")
     assert frame["length"].max() == 63 and set(frame["layer"].dropna()) == {0, 1, 2}
     assert (tmp_path / "out" / "figures" / "bracket-depth.html").exists()
+
+
+LIBRARY = {
+    "dispersion": dispersion_by_head.dispersion,
+    "board_state": board_state.board_state,
+    "interventions": intervention_score.board_interventions,
+    "bracket_depth": bracket_depth.bracket_depth,
+    "vanishing_variance": vanishing_variance.vanishing_variance,
+    "rank_collapse": rank_collapse.rank_collapse,
+    "exchangeability": exchangeability.exchangeability,
+    "entropy_at_initialisation": entropy_at_initialisation.entropy_at_initialisation,
+}
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_a_command_measures_as_much_as_its_function(name):
+    """A table of one is a table of the other: what is not asked for is the same."""
+    command, function = (inspect.signature(each).parameters for each in (getattr(commands, name), LIBRARY[name]))
+    sizes = {key for key in command.keys() & function.keys() if type(function[key].default) is int}
+    assert sizes and {key: command[key].default for key in sizes} == {key: function[key].default for key in sizes}

@@ -30,10 +30,9 @@ def ablate(
     chosen = parse_lengths(lengths)
     from workbench.ablation_map import ablation_map
     from workbench.figures.ablation import ablation_figures
-    from workbench.figures.export import possible_formats, save_figures
+    from workbench.figures.export import save_figures
     from workbench.table import write_table
 
-    asked = possible_formats(formats.split(","))  # before hours of work
     name = f"{what}-{method}"
     frame = ablation_map(
         checkpoint,
@@ -49,7 +48,7 @@ def ablate(
     )
     write_table(frame, out, name)
     longest = int(frame["length"].max())
-    save_figures(ablation_figures(frame), out, asked)
+    save_figures(ablation_figures(frame), out / "figures", formats.split(","))
     rows = frame[(frame["length"] == longest) & (frame["metric"] == "illegal_mass")].sort_values("difference", ascending=False)
     columns = [
         "layer",

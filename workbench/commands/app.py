@@ -27,7 +27,7 @@ def app(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Show notebooks as an app, text and widgets without code; it listens on 127.0.0.1 only and asks for its token."""
-    require_loopback(ip, i_know)
+    require_loopback(ip, port, i_know)
     for notebook in notebooks:
         if not notebook.is_file():
             raise ValueError(f"no notebook at {notebook}; give .ipynb files, such as those of the project's notebooks/")

@@ -32,7 +32,7 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Open JupyterLab on the notebooks; it listens on 127.0.0.1 only and asks for its token."""
-    require_loopback(ip, i_know)
+    require_loopback(ip, port, i_know)
     folder = _notebooks() if folder is None else folder
     if not folder.is_dir():
         raise ValueError(f"no folder at {folder}; give a folder to open, such as a copy of the project's notebooks/")

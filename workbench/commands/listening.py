@@ -10,7 +10,7 @@ IKnow = Annotated[bool, typer.Option("--i-know", help="Let other machines in: wh
 LOOPBACK = "127.0.0.1"
 
 
-def require_loopback(ip: str, i_know: bool) -> None:
+def require_loopback(ip: str, port: int, i_know: bool) -> None:
     """Raises typer.BadParameter for what is no address, and for one beyond loopback unless the user knows what it means."""
     try:
         address = ipaddress.ip_address(LOOPBACK if ip == "localhost" else ip)
@@ -19,5 +19,5 @@ def require_loopback(ip: str, i_know: bool) -> None:
     if not address.is_loopback and not i_know:
         raise typer.BadParameter(
             f"--ip {ip} lets other machines in, and whoever has the token can run any code as you; leave --ip out and forward "
-            f"the port (ssh -L 8888:{LOOPBACK}:8888 HOST), or add --i-know"
+            f"the port (ssh -L {port}:{LOOPBACK}:{port} HOST), or add --i-know"
         )
