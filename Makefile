@@ -34,6 +34,7 @@ test: $(STAMP) lint
 test-all: $(STAMP) lint
 	$(BIN)/pytest -n 2 -m "not browser"
 	$(BIN)/pytest -m browser
+	.ci/audit
 
 test-lens4: $(STAMP) $(LENS4_STAMP)
 	$(LENS4)/bin/pytest -n 2 $(LENS4_TESTS)

@@ -17,7 +17,7 @@ from probes.board_probe import BoardProbe, ProbeCard, ProbeKind
 from probes.drawn_sequences import batches
 from probes.gradient_fit import GradientFit, logistic_fits, logistic_probe, nonlinear_fits, nonlinear_probe
 from probes.harvest import BATCH, Consume, Games, Positions, Target, harvest
-from probes.linear_probe import RIDGE, LinearProbe, Moments, closed_form
+from probes.linear_probe import RIDGE, LinearProbe, Moments, closed_form, require_ridge
 from probes.nonlinear_probe import NonlinearProbe
 from probes.residual_stream import layers_of, width_of
 from probes.subject import OthelloSubject
@@ -67,8 +67,14 @@ def fit_probes(
         report: called with the number of games done so far in the pass; may raise to end the fit.
 
     Raises:
-        ValueError: see `harvest`.
+        ValueError: an unknown kind, no target, a ridge that is not > 0, a batch < 1.
     """
+    for kind in kinds:
+        if kind not in PASSES:
+            raise ValueError(f"probe '{kind}' is unknown; choose from {', '.join(PASSES)}")
+    if not targets:
+        raise ValueError("no target was given to fit a probe to; give at least one")
+    require_ridge(ridge)
     model, squares, device = subject.model, subject.task.board.squares, subject.device
     moments = Moments(len(layers_of(model)), width_of(model), 2 * squares * len(targets), device)
     counts = {target: torch.zeros(subject.longest, squares, 3, dtype=torch.int64, device=device) for target in targets}

@@ -104,11 +104,15 @@ def certify(model: Address, *, weights: WeightsName = "raw") -> Certificate:
     Raises:
         ValueError: for a model that is not minimal or is in training mode, naming what was found.
         CheckpointError: nothing to load there.
-        ArithmeticError: where the model's own logits contradict the search, which only weights beyond float64 can cause.
+        FloatingPointError: for logits beyond float64, or that contradict the search, which only such weights can cause.
     """
     studied = set_complement_subject(model, weights)
     tables, longest = logit_tables(studied.model), studied.longest
     arrays = (tables.bias, tables.displacement, tables.attention_logits)
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise FloatingPointError(
+            "the model's logits are beyond the range of float64, so nothing is proved; rescale its weights"
+        )
     gaps, triples, members = worst_sets(*(np.ascontiguousarray(array) for array in arrays), longest)
     undecided = UNDECIDED * _largest_logit(tables)
     last, present, absent = triples[1:].T.tolist()
@@ -149,7 +153,7 @@ def _verify(exact: HookedTransformer, tokens: list[int], gap: float, tolerance: 
     logits = logits_at_all_positions(exact, sequence)[:, -1]
     shown = float(margin(logits, present_mask(sequence, logits.shape[1]))[0])
     if not abs(shown - gap) <= tolerance:
-        raise ArithmeticError(
+        raise FloatingPointError(
             f"on {tokens} the model's margin in float64 is {shown:.6g}, where the certificate's search expects {gap:.6g} "
             f"within {tolerance:.3g}; the weights are too large for float64, so rescale them"
         )

@@ -41,8 +41,10 @@ def batches(start: int, stop: int, batch: int) -> list[tuple[int, int]]:
     """First and last + 1 number of each batch of start .. stop - 1.
 
     No batch is of one, since controls take something from another sequence of the batch: one that would be alone at the end
-    joins the batch before it.
+    joins the batch before it. Raises ValueError for a batch < 1.
     """
+    if batch < 1:
+        raise ValueError(f"a batch of {batch} holds nothing, expected at least 1; give a greater one")
     edges = list(range(start, stop, max(batch, 2)))
     if stop - edges[-1] == 1:
         edges.pop()
@@ -69,8 +71,6 @@ def drawn_sequences(
     Raises ValueError for a seed out of range and for fewer than two sequences, which show no spread.
     """
     _require_drawable(sequences, seed)
-    if batch < 1:
-        raise ValueError(f"a batch of {batch} holds nothing, expected at least 1; give a greater one")
     with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
         for first, end in batches(0, sequences, batch):
             tokens = subject.task.sequences(PROBE_STREAM + seed, first, end - first)[:, : subject.longest]

@@ -18,7 +18,7 @@ from models.hooked import HookedTransformer
 from models.task import Task
 from probes.attention_dispersion import logits_and_entropy, normalised
 from probes.clustered_means import ClusteredMeans
-from probes.drawn_sequences import drawn_sequences
+from probes.drawn_sequences import drawn_sequences, require_seed
 from probes.subject import Address, Subject, subject, untrained
 
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -60,9 +60,10 @@ def entropy_at_initialisation(
         one-hot), `ci_low`, `ci_high` (over initialisations), `sequences` (here: initialisations).
 
     Raises:
-        ValueError: a model without a card or task, or in training mode; a scale <= 0; fewer than two seeds.
+        ValueError: a model without a card or task, or in training mode; a scale <= 0; under two seeds; a seed out of range.
         CheckpointError: nothing to load there.
     """
+    require_seed(seed)
     for scale in scales:
         if not scale > 0:
             raise ValueError(

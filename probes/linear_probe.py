@@ -86,6 +86,14 @@ def with_penalty(covariance: Float64[Tensor, "width width"], ridge: float) -> Fl
     return covariance + scale * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
 
 
+def require_ridge(ridge: float) -> None:
+    """Raises ValueError for a penalty that is not > 0."""
+    if not ridge > 0:
+        raise ValueError(
+            f"ridge {ridge} leaves a stream of lower rank without a unique fit, expected a value > 0; use {RIDGE:g}"
+        )
+
+
 def closed_form(moments: Moments, squares: int, target: int = 0, ridge: float = RIDGE) -> LinearProbe:
     """The least-squares probe of every layer and square: ridge regression onto the indicators of the states.
 
@@ -100,10 +108,7 @@ def closed_form(moments: Moments, squares: int, target: int = 0, ridge: float = 
         target: which target of the moments.
         ridge: > 0, relative penalty.
     """
-    if not ridge > 0:
-        raise ValueError(
-            f"ridge {ridge} leaves a stream of lower rank without a unique fit, expected a value > 0; use {RIDGE:g}"
-        )
+    require_ridge(ridge)
     columns = slice(2 * squares * target, 2 * squares * (target + 1))
     fits = [_solve(moments, layer, columns, ridge) for layer in range(moments.layers)]
     weight, bias, pattern = (_third_state(torch.stack(parts), squares) for parts in zip(*fits, strict=True))

@@ -15,6 +15,7 @@ import torch
 
 from models.checkpoint import Card, find_checkpoint, read_card, read_weights
 from models.config import ModelConfig, WeightsName
+from models.device import usable_device
 from models.hooked import HookedTransformer, hook, load
 from models.importers import BOARD_OF_VOCAB
 from models.othello.task import OthelloTask
@@ -182,6 +183,7 @@ def set_complement_subject(model: Address, weights: WeightsName = "raw") -> SetC
 
 
 def _plain(path: str | os.PathLike[str], weights: WeightsName, device: torch.device | str) -> tuple[Transformer, Card]:
+    device = usable_device(device)
     folder = find_checkpoint(path)
     card = read_card(folder)
     plain = Transformer(card.model)

@@ -114,7 +114,7 @@ def worst_sets(bias, displacement, attention_logits, longest):
                     _improve(
                         last, present, absent, weight, cost, order, free, terms, gaps, triples, members, ROUNDING * largest
                     )
-            if scores[last] > ceiling - SPAN:
+            if scores[last] >= ceiling or scores[last] > ceiling - SPAN:
                 break
-            ceiling = scores[scores <= ceiling - SPAN].max()
+            ceiling = scores[(scores < ceiling) & (scores <= ceiling - SPAN)].max()  # SPAN is lost in rounding from 1e17 on
     return gaps, triples, members

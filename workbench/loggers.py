@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, get_args
 
 from models.durable import write_file
 from workbench.run import Run
@@ -18,8 +18,10 @@ Log = Callable[[Row], None]
 
 
 def refuse_missing(names: Sequence[LoggerName]) -> None:
-    """Raises ImportError, with the remedy, for a package that is not installed; imports nothing."""
+    """Raises ValueError for an unknown name and ImportError for a package that is not installed; imports nothing."""
     for name in names:
+        if name not in get_args(LoggerName):
+            raise ValueError(f"logger '{name}' is unknown; choose from {', '.join(get_args(LoggerName))}")
         if find_spec(name) is None:
             raise ImportError(
                 f"--{name} needs the package {name}, which is not installed; run pip install 'legal-tokens-workbench[loggers]'"

@@ -14,6 +14,7 @@ from typing import Literal
 from tqdm.auto import tqdm
 
 from models.config import WEIGHTS
+from models.device import usable_device
 from workbench.fleet import Fleet, fleet_key
 from workbench.search_ledger import Claim, Ledger
 from workbench.search_result import WORST_OBJECTIVE, measure, objective
@@ -49,7 +50,13 @@ def search(
         minutes: start no further fleet after so long; the present one is finished. None for no limit.
         stop: set it from another thread or a signal handler to give up the fleet at hand, which is then free for anyone.
         progress: show a bar over parameter sets.
+
+    Raises ValueError for a count below 1 and for a device that is unknown or not usable here.
     """
+    for noun, count in (("trials", trials), ("sequences", sequences), ("members of a fleet", fleet_size)):
+        if count < 1:
+            raise ValueError(f"{count} {noun} are too few, expected at least 1; ask for more")
+    usable_device(device)
     stop = stop or threading.Event()
     began = time.monotonic()
     keys = {number: fleet_key(space.config(number)) for number in range(trials)}

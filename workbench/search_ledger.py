@@ -259,7 +259,8 @@ def _patiently(act: Callable[[], Made], tries: int = 5) -> Made:
         try:
             return act()
         except DATABASE_ERRORS as error:
-            if not left or sa.exc.DatabaseError in (type(error), type(error.__cause__)):  # not one of its kinds: it is damaged
+            damaged = sa.exc.DatabaseError in (type(error), type(error.__cause__))  # not one of its kinds
+            if not left or damaged or isinstance(error, sa.exc.ArgumentError):  # no address at all
                 raise
             time.sleep(0.5)
     raise AssertionError("unreachable")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from models.checkpoint import find_checkpoint, read_card, read_weights
 from models.config import ModelConfig, WeightsName
+from models.device import usable_device
 from models.transformer import Transformer
 
 TRANSFORMER_LENS: str = version("transformer-lens")
@@ -51,11 +52,9 @@ def load(
 
     Raises:
         CheckpointError: nothing is found there, or it is damaged, or has no such weights.
+        ValueError: a device that is unknown or not usable here.
     """
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device '{device}' is unknown; give cpu or cuda") from error
+    device = usable_device(device)
     folder = find_checkpoint(path)
     card = read_card(folder)
     state = {name: tensor.to(device, dtype) for name, tensor in read_weights(folder, weights, card).items()}

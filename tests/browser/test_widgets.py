@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import nbformat
 import pandas as pd
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -134,6 +135,39 @@ def test_the_mechanism_is_explored(lab, page, tmp_path):
     page.wait_for_timeout(500)
     attention.screenshot(path=tmp_path / "attention-explorer.png")
     is_quick(notebook, attention.locator(".control-length"), pattern)
+
+
+TWO_VIEWS = [
+    """
+from workbench.widgets.checkpoint_timeline import CheckpointTimeline
+timeline = CheckpointTimeline(["set-complement-v16-none-seed0"], sequences=20)
+timeline
+""",
+    "timeline",
+]
+
+
+def test_a_second_view_goes_on_when_the_first_is_closed(lab, page):
+    cells = [nbformat.v4.new_code_cell(cell) for cell in TWO_VIEWS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab.folder / "two-views.ipynb")
+    notebook = lab.open(page, "two-views")
+    notebook.run_all()
+    shows(notebook.widget("workbench-checkpoint-timeline"), 1)
+    second = page.locator(".workbench-checkpoint-timeline").nth(1)
+    shows(second, 1)
+    page.evaluate(
+        """async () => {
+            jupyterapp.shell.currentWidget.content.activeCellIndex = 0;
+            await jupyterapp.commands.execute('notebook:delete-cell');
+        }"""
+    )
+    expect(page.locator(".workbench-checkpoint-timeline")).to_have_count(1)
+    left = notebook.widget("workbench-checkpoint-timeline")
+    (course,) = shows(left, 1)
+    before = data(course)
+    notebook.slide(left.locator(".control-length"), course, ["ArrowLeft"])
+    changes(course, before)
 
 
 def test_a_head_is_clicked_on_the_ablation_map(lab, page, tmp_path):

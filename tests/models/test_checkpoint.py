@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 
@@ -94,6 +95,7 @@ def test_a_changed_file_is_refused(folder):
         (lambda card: card | {"extra": 1}, "extra: Extra inputs are not permitted"),
         (lambda card: card | {"format": 2}, "format: Input should be 1"),
         (lambda card: card["model"].update(vocab="many") or card, "model.vocab: Input should be a valid integer"),
+        (lambda card: card["model"].update(context=6) or card, "model.context 6 is beyond 5, the longest input of the task"),
     ],
 )
 def test_a_card_that_is_not_valid_is_named(folder, change, problem):
@@ -107,6 +109,23 @@ def test_a_card_too_large_is_refused_unread(folder):
     (folder / "card.json").write_bytes(b" " * (checkpoints.MAX_CARD_BYTES + 1))
     with pytest.raises(CheckpointError, match="it is not a card of ours"):
         read_card(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("trainer.json", b"{", "trainer.json is no valid JSON .* restore it from a copy"),
+        ("trainer.json", b"[7]", "trainer.json is no JSON object; restore it from a copy"),
+        ("trainer.safetensors", b"\x08", "trainer.safetensors is no valid safetensors file .* restore it from a copy"),
+    ],
+)
+def test_a_trainers_file_of_another_kind_is_named_though_its_sha256_is_right(folder, name, data, problem):
+    (folder / name).write_bytes(data)
+    card = json.loads((folder / "card.json").read_text())
+    card["sha256"][name] = hashlib.sha256(data).hexdigest()
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match=problem):
+        read_trainer(folder)
 
 
 def test_weights_that_are_absent_are_named(tmp_path, card):

@@ -8,6 +8,7 @@ from models.checkpoint import read_card, read_weights
 from models.hooked import HookedTransformer, hook, load
 from models.importers import ImportFailed, from_mingpt, import_checkpoint
 from models.transformer import Transformer
+from workbench.cli import run as command
 
 
 def mingpt_state(layers=2, width=16, vocab=61, context=59, mlp=64, buffers=True) -> dict[str, torch.Tensor]:
@@ -163,6 +164,38 @@ def test_another_models_keys_are_refused(tmp_path):
     save_file({"transformer.h.0.weight": torch.zeros(2)}, tmp_path / "m.safetensors")
     with pytest.raises(ImportFailed, match="neither minGPT keys .* nor TransformerLens keys"):
         import_checkpoint(str(tmp_path / "m.safetensors"), tmp_path / "out")
+
+
+def test_the_command_says_what_it_found(tmp_path, capsys):
+    torch.save(mingpt_state(), tmp_path / "model.pth")
+    assert command(["import", str(tmp_path / "model.pth"), "--out", str(tmp_path / "imported"), "--heads", "4"]) == 0
+    assert "imported 2 layers, 4 heads, width 16, 61 tokens to " in capsys.readouterr().out
+    assert load(tmp_path / "imported").cfg.n_heads == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "heads", "problem"),
+    [
+        (lambda: [torch.zeros(2)], None, "holds a list instead of a state dict; save the state dict alone"),
+        (lambda: mingpt_state(vocab=20), 4, r"has 20 tokens, an OthelloGPT has 61 \(8x8 board\) or 33 \(6x6\)"),
+        (mingpt_state, 0, "0 heads were asked for, expected at least 1"),
+        (lambda: {"tok_emb.weight": torch.zeros(61)}, None, r"key tok_emb.weight has shape \(61,\), expected 2 dimensions"),
+        (lambda: {"embed.W_E": torch.zeros(61, 16)}, None, "key .* is missing"),
+    ],
+    ids=["a list", "20 tokens", "no heads", "one axis", "nothing but an embedding"],
+)
+def test_what_is_no_othello_gpt_is_named(tmp_path, make, heads, problem):
+    torch.save(make(), tmp_path / "m.pth")
+    with pytest.raises(ImportFailed, match=problem):
+        import_checkpoint(str(tmp_path / "m.pth"), tmp_path / "out", heads=heads)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.lens3  # 4.x saves matrices that do not tell their number of heads
+def test_other_heads_than_the_weights_have_are_refused(tmp_path):
+    torch.save(hook(*from_mingpt(mingpt_state(buffers=False), heads=4)).state_dict(), tmp_path / "m.pth")
+    with pytest.raises(ImportFailed, match="--heads 8 was asked for and the weights have 4 heads; leave --heads out"):
+        import_checkpoint(str(tmp_path / "m.pth"), tmp_path / "out", heads=8)
 
 
 def test_the_real_othello_gpt_is_wrapped_with_equal_logits(othello_gpt_file, tmp_path):

@@ -42,3 +42,8 @@ def test_the_closed_form_is_tied_and_balanced_but_for_its_bias():
     assert frame[["spread", "absent_spread"]].to_numpy().max() < 1e-13
     np.testing.assert_allclose(frame["margin"], [8.0, 4.5, 3.5], rtol=1e-12)
     assert (frame["misordered"] == 0).all()
+
+
+def test_a_context_of_one_token_is_refused():
+    with pytest.raises(ValueError, match="context is 1 token, and balance compares lengths 1 and 2"):
+        balance(random_model(5, 0, context=1))

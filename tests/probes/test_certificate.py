@@ -106,6 +106,22 @@ def test_attention_logits_of_a_thousand_neither_overflow_nor_mislead(seed):
     check_tables_against_brute_force(bias, displacement, attention)
 
 
+@pytest.mark.parametrize("attention", [1e15, 1e17, 1e20, 1e100])
+def test_attention_logits_that_a_tier_is_lost_beside_come_to_an_end(attention):
+    """From 1e17 on a ceiling less a tier is, to float64, that ceiling."""
+    check_against_brute_force(random_model(5, 3, solved=2.0, attention=attention))
+
+
+def test_weights_beyond_float64_are_refused_in_one_sentence():
+    config = config_of(5)
+    state = {name: 1e120 * value for name, value in Transformer(config, seed=3).double().state_dict().items()}
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match="beyond the range of float64, .*; rescale its weights"),
+    ):
+        certify(hook(config, state))
+
+
 @pytest.mark.parametrize(("vocab", "seed"), [(4, 34), (5, 81), (6, 179)])
 def test_a_gap_that_only_weights_below_rounding_keep_from_zero_comes_to_an_end(vocab, seed):
     """Whole costs of equal weights cancel, and the e^-90 of a third token would be followed down without end."""

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.brackets import BracketTask
 from models.config import ModelConfig, TaskConfig
 from models.othello.games import replay
 from models.othello.task import OthelloTask
@@ -107,3 +108,11 @@ def test_short_games_are_left_out_and_lengths_are_checked(tmp_path):
     for lengths in ([2, 9], [32], []):
         with pytest.raises(ValueError, match="not within 3 .. 31"):
             exchangeability(path, lengths=lengths)
+
+
+def test_where_no_order_can_change_or_none_is_known_it_is_refused():
+    with pytest.raises(ValueError, match="at most 2 tokens, and only from 3 on can their order change"):
+        exchangeability(closed_form(3), SetComplementTask(3), sequences=2)
+    brackets = BracketTask(kinds=2, depth=3)
+    with pytest.raises(ValueError, match="which orders of a brackets input mean the same is not known here"):
+        reordered(brackets, brackets.sequences(0, 0, 2)[:, :5], 0, torch.arange(2))

@@ -50,3 +50,8 @@ def test_reconstruction_from_brute_force_logits():
         tokens = all_inputs(5, length)
         rebuilt = reconstruct(one, two, logit_tables(model).attention_logits, tokens)
         np.testing.assert_allclose(rebuilt, model_logits(model, tokens), atol=1e-12)
+
+
+def test_a_context_of_one_token_is_refused():
+    with pytest.raises(ValueError, match="context is 1 token, and the identity needs inputs of 2"):
+        two_token_identity(random_model(5, 0, context=1))

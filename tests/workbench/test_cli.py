@@ -16,6 +16,7 @@ from models.othello.task import OthelloTask
 from models.othello.transcripts import write_transcripts
 from workbench.cli import run
 from workbench.cli_options import command_options, config_options, training_config
+from workbench.commands import info
 
 SMALL = ["--vocab", "8", "--width", "16", "--head-width", "16", "--batch", "16", "--steps", "20", "--save-every", "10"]
 
@@ -123,6 +124,31 @@ def test_games_are_checked_counted_and_written(tmp_path, capsys):
     assert run(["games", str(tmp_path / "games.txt"), "--skip-bad", "--out", str(tmp_path / "sound.txt")]) == 0
     assert "3 games, all legal to the end; 1 left out" in capsys.readouterr().out
     assert (tmp_path / "sound.txt").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code", "message"),
+    [
+        ("games.wtb", ["--board", "6"], 2, "a .wtb archive is 8x8 in its own notation; leave out --board and --transposed"),
+        ("games.wtb", ["--transposed"], 2, "leave out --board and --transposed"),
+        ("games.txt", [], 1, "is not text; give a .wtb archive, or UTF-8 text with one game a line"),
+    ],
+)
+def test_games_of_another_kind_than_the_options_say_are_refused(tmp_path, capsys, name, options, code, message):
+    (tmp_path / name).write_bytes(b"\xff\xfe f5d6")
+    assert run(["games", str(tmp_path / name), *options, "--out", str(tmp_path / "out.txt")]) == code
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_info_names_what_is_missing_and_its_remedy(monkeypatch, capsys):
+    monkeypatch.setattr(info, "PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(info, "OPTIONAL", {"nor-this-one": "wishes: pip install luck", "pytest": "tests: pip install pytest"})
+    assert run(["info"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["no-such-package", "missing; install the package again with its dependencies"] in lines
+    assert ["nor-this-one", "not installed; for wishes: pip install luck"] in lines
+    assert "pytest" not in dict(lines)
 
 
 def test_evaluate_writes_the_json_that_is_promised(tmp_path, capsys):

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from models.random_stream import draws
+from workbench.evaluation import evaluation_stream
 from workbench.intervals import (
     BootstrapMeans,
     DiscordantPairs,
@@ -41,6 +43,14 @@ def test_weights_are_a_pure_function_of_seed_index_and_replicate():
     whole = poisson_weights(3, torch.arange(20), 30)
     torch.testing.assert_close(whole[7:9, :11], poisson_weights(3, torch.tensor([7, 8]), 11), rtol=0, atol=0)
     assert not torch.equal(whole, poisson_weights(4, torch.arange(20), 30))
+
+
+@pytest.mark.parametrize("stream", [lambda seed: seed, evaluation_stream], ids=["training", "evaluation"])
+def test_weights_have_nothing_to_do_with_the_sequences_of_their_seed(stream):
+    indices = torch.arange(4000)
+    drawn = draws(stream(3), indices, 50).numpy().view(np.uint64)
+    correlations = [stats.spearmanr(*pair).statistic for pair in zip(drawn.T, poisson_weights(3, indices, 50).T, strict=True)]
+    assert np.abs(correlations).max() < 5 / np.sqrt(4000)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
@@ -149,6 +159,15 @@ def test_paired_rate_properties(pairs, discordant, share):
     assert (low, high) == pytest.approx((-mirrored[1], -mirrored[0]))
     wider = paired_rate_interval(0, 0, pairs)
     assert wider[1] == pytest.approx(min(1, stats.norm.ppf(0.975) * 2**0.5 / (pairs + 2)))
+
+
+@given(st.integers(1, 300), st.floats(0, 1), st.floats(0, 1))
+def test_paired_rate_is_the_wald_interval_with_one_more_pair_each_way(pairs, discordant, share):
+    first = round(share * round(discordant * pairs))
+    second = round(discordant * pairs) - first
+    differences = np.repeat([1, -1, 0], [first + 1, second + 1, pairs - first - second])
+    expected = stats.norm.interval(0.95, differences.mean(), differences.std() / np.sqrt(len(differences)))
+    assert paired_rate_interval(first, second, pairs) == pytest.approx(tuple(np.clip(expected, -1, 1)), rel=1e-12, abs=1e-12)
 
 
 def test_no_pairs_is_nan():

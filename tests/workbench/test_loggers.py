@@ -1,5 +1,6 @@
 """Further logs, written by the real packages and read back."""
 
+import io
 import json
 import shlex
 import struct
@@ -85,6 +86,20 @@ def wandb_lines(run: Path) -> list[dict]:
             lines += [{key: value for key, value in items.items() if not key.startswith("_")}] if items else []
             place += 7 + length
     return lines
+
+
+def test_wandb_without_a_login_is_one_sentence(tmp_path, monkeypatch, capsys):
+    for name, value in {"HOME": tmp_path, "NETRC": tmp_path / "none", "WANDB_MODE": "online", "WANDB_SILENT": "true"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # nobody to ask
+    try:
+        assert command([*WORDS, "--out", str(tmp_path / "run"), "--wandb"]) == 1
+    finally:
+        sys.modules["wandb"].teardown()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("workbench: Weights & Biases refused the run (No API key")
+    assert last.endswith("; run wandb login, or set WANDB_MODE=offline")
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])

@@ -111,6 +111,18 @@ def test_workers_that_race_for_the_same_numbers_share_them_out(url):
     assert all(trial.params == SPACE.parameters(trial.user_attrs["number"]) for trial in running)
 
 
+def test_a_number_that_another_took_since_the_last_look_stays_with_it(url, monkeypatch):
+    first, second = (Ledger(url, SPACE, SETTINGS) for _ in range(2))
+    seen = second._last_attempts()
+    held = first.claim(0)
+    with monkeypatch.context() as before:
+        before.setattr(second, "_last_attempts", lambda: seen)
+        assert second.claim(0) is None
+    assert Counter(trial.state for trial in second.study.trials) == {TrialState.RUNNING: 1, TrialState.FAIL: 1}
+    assert first.complete(held, 0.5, {})
+    assert second.open_numbers(1) == []
+
+
 def test_a_worker_that_only_slept_cannot_complete_what_was_taken_from_it(url):
     sleeper, other = (Ledger(url, SPACE, SETTINGS, heartbeat_seconds=1) for _ in range(2))
     kept, lost = sleeper.claim(0), sleeper.claim(1)

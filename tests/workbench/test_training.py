@@ -133,6 +133,17 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_is_no_run_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file is a file; give a folder for the run"):
+        train(small(), tmp_path / "file")
+    with pytest.raises(RunError, match="cannot read .*run.json: No such file or directory; give a folder made by"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunError, match=r"run.json is no valid run record \(Field required\); restore it or start a new run"):
+        read_run(tmp_path)
+
+
 def test_a_second_writer_is_refused_naming_the_first(tmp_path):
     hold = (
         "import pathlib, sys\nfrom workbench.run import *\nfrom workbench.cli_options import training_config\n"
@@ -186,10 +197,10 @@ def test_soft_targets_have_the_gradient_of_the_mean_over_legal_tokens():
 
 
 def test_learning_rate_schedules():
-    constant = Trainer(small(warmup=10, learning_rate=0.5))
-    assert [constant.learning_rate(step) for step in (1, 5, 10, 60)] == [0.05, 0.25, 0.5, 0.5]
-    cosine = Trainer(small(warmup=10, learning_rate=0.5, schedule="cosine"))
-    assert [cosine.learning_rate(step) for step in (10, 35, 60)] == pytest.approx([0.5, 0.25, 0.0])
+    constant = small(warmup=10, learning_rate=0.5)
+    assert [constant.learning_rate_at(step) for step in (1, 5, 10, 60)] == [0.05, 0.25, 0.5, 0.5]
+    cosine = small(warmup=10, learning_rate=0.5, schedule="cosine")
+    assert [cosine.learning_rate_at(step) for step in (10, 35, 60)] == pytest.approx([0.5, 0.25, 0.0])
 
 
 def test_a_games_padding_is_not_learnt(tmp_path):
@@ -204,6 +215,19 @@ def test_a_games_padding_is_not_learnt(tmp_path):
     changed = logits.clone()
     changed[:, 30:] = torch.randn(4, config.train_length - 30, 61)
     assert float(trainer._loss(changed, batch)) == pytest.approx(float(full), rel=1e-6)
+
+
+def test_soft_targets_leave_out_where_a_game_is_over():
+    shape = {"layers": 1, "heads": 1, "width": 8, "head_width": 8, "mlp_width": 8}
+    config = training_config("othello", {"board": 6, "targets": "soft", "steps": 1, "batch": 64} | shape)
+    trainer = Trainer(config)
+    batch = next(step_batches(config, trainer.task, 1))
+    legal = trainer.task.legal(batch[:, :-1])
+    assert not legal.any(-1).all()
+    logits = torch.randn(legal.shape, generator=torch.Generator().manual_seed(0))
+    log_probability = logits.log_softmax(-1)
+    each = [-log_probability[row, at, legal[row, at]].mean() for row, at in legal.any(-1).nonzero().tolist()]
+    assert float(trainer._loss(logits, batch)) == pytest.approx(float(torch.stack(each).mean()), rel=1e-6)
 
 
 def test_the_command_on_the_card_makes_the_configuration_again(tmp_path):

@@ -41,10 +41,13 @@ def save_figures(
         width: lays static formats out for print (`for_print`); None leaves them as on the screen, as HTML always is.
 
     Where there is no browser, HTML takes the place of static formats (`possible_formats`); where it fails, they are left out,
-    and one warning says why and what to do. Raises ValueError for an unknown format or width.
+    and one warning says why and what to do. Raises ValueError for an unknown format or width, and a name no file can have.
     """
     if width is not None and width not in WIDTHS:
         raise ValueError(f"unknown width '{width}'; choose from {', '.join(WIDTHS)}")
+    for name in figures:
+        if not name or Path(name).name != name:
+            raise ValueError(f"figure name '{name}' is no file name; use letters, digits and hyphens")
     formats = possible_formats(formats)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,9 +22,15 @@ class PlotlyScript(anywidget.AnyWidget):
     code: traitlets.Unicode = traitlets.Unicode().tag(sync=True)
 
 
-@cache
 def plotly_script() -> PlotlyScript:
     """The one script of this kernel; a page that shows figures of several kernels loads each version once."""
+    if _one_script().comm is None:  # it was closed, with all other widgets
+        _one_script.cache_clear()
+    return _one_script()
+
+
+@cache
+def _one_script() -> PlotlyScript:
     code = (Path(plotly.__file__).parent / "package_data" / "widgetbundle.js").read_text("utf-8")
     return PlotlyScript(version=plotly.__version__, code=code)
 
@@ -38,6 +44,7 @@ async function script(model) {
   if (!scripts.has(version)) {
     const address = URL.createObjectURL(new Blob([shared.get("code")], { type: "text/javascript" }));
     scripts.set(version, import(address).finally(() => URL.revokeObjectURL(address)));
+    scripts.get(version).catch(() => scripts.delete(version));
   }
   return (await scripts.get(version)).default;
 }
@@ -56,31 +63,48 @@ function move(plot, place, x) {
 export default () => {
   const missed = [];
   let plotly;
-  let remember;
+  let lasting;  // what is listened for by this model is heard whichever view is closed; by a view's, until that is closed
+  let listeners;  // of the view that is being drawn: plotly leaves those of closed views, which fail
+
+  function remember(event, _, value) {
+    if (event === "change:_widget_data") missed.length = 0;  // it holds all that was said before
+    else if (event.startsWith("change:_py2js_") && value !== null) missed.push([event.slice("change:".length), value]);
+  }
 
   // plotly hears what the kernel says from here on; what it said before is said again.
-  async function start(model) {
-    const widget = (await script(model))();
-    model.off("all", remember);
-    widget.initialize({ model });
+  async function start() {
+    const widget = (await script(lasting))();
+    lasting.off("all", remember);
+    const on = (name, callback) => {
+      lasting.on(name, callback);
+      listeners?.push([name, callback]);
+    };
+    widget.initialize({ model: { ...lasting, on } });
     for (const [name, value] of missed.splice(0)) {
-      model.set(name, value);
-      model.set(name, null);
+      lasting.set(name, value);
+      lasting.set(name, null);
     }
     return widget;
   }
 
   return {
     initialize({ model }) {
-      remember = (event, _, value) => {
-        if (event.startsWith("change:_py2js_") && value !== null) missed.push([event.slice("change:".length), value]);
-      };
+      lasting = model;
       model.on("all", remember);
     },
 
     async render({ model, el }) {
-      const widget = await (plotly ??= start(model));
+      let widget;
+      try {
+        widget = await (plotly ??= start());
+      } catch (error) {
+        plotly = undefined;
+        el.textContent = `The figure cannot be drawn, since plotly did not load (${error.message}); run its cell again.`;
+        return undefined;
+      }
+      const own = (listeners = []);
       const gone = widget.render({ el });
+      listeners = undefined;
       const plot = () => el.querySelector(".js-plotly-plot") ?? el;
       let later;
       const follow = () => {
@@ -99,6 +123,7 @@ export default () => {
         observer.disconnect();
         model.off("change:chosen_lines", follow);
         clearTimeout(later);
+        own.forEach(([name, callback]) => lasting.off(name, callback));
         gone();
       };
     },

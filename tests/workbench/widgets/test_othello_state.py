@@ -149,7 +149,7 @@ def test_steps_refuse_in_one_sentence(study):
         ("against", {"name": "x"}, "model 'x' is not open"),
         ("part", {"layer": 9, "head": 0}, "no head 0 in layer 9"),
         ("strength", {"value": 7}, "outside -2 .. 3"),
-        ("edit", {"square": 0}, "probe is still being fitted"),
+        ("edit", {"square": 0}, "there is no probe of this model yet"),
         ("edit_at", {"layers": [9], "strength": 1}, "layers in 0 .. 4"),
         ("ask", {"move": 61}, "token 61 names no move"),
         ("set", {"view": "sideways"}, "view 'sideways' cannot be chosen"),

@@ -58,6 +58,7 @@ class OthelloExplorer(anywidget.AnyWidget):
         self.study = open_study(checkpoints, probes)
         self.state = start(self.study)
         self.fitting, self.scanning = Background(), Background()
+        self._last_started = self.scanning
         self._lock = threading.RLock()  # a lens is used by one thread at a time
         for part in (self.scanning.bar, self.scanning.message, self.fitting.bar, self.fitting.message):
             part.observe(lambda _: self._tell(), "value")
@@ -68,8 +69,9 @@ class OthelloExplorer(anywidget.AnyWidget):
         """Takes a step of `state.STEPS`; raises ValueError for what cannot be done."""
         with self._lock:
             before, self.state = self.state, act(self.study, self.state, step, **arguments)
-            if self.state.tab == "probe" and (before.tab, before.model) != (self.state.tab, self.state.model):
-                self._fit_where_needed()  # not at every step: the user may have stopped it
+            turned = (before.tab, before.model) != (self.state.tab, self.state.model)
+            if self.state.tab == "probe" and (turned or self.look.lens.fitting):  # not at every step: it may have been stopped
+                self._fit_where_needed()
             self.refresh()
 
     @property
@@ -102,6 +104,7 @@ class OthelloExplorer(anywidget.AnyWidget):
             self._found(found)
             return f"{found.effects.positions} positions done"
 
+        self._last_started = self.scanning
         self.scanning.start(work, then=self._tell)
 
     def export(self, folder: str | Path = "exports", name: str = "othello-explorer") -> list[Path]:
@@ -130,17 +133,27 @@ class OthelloExplorer(anywidget.AnyWidget):
             self.refresh()
 
     def _fit_where_needed(self) -> None:
-        if self.study.lens(self.state.model).probe is not None or self.fitting.running:
+        lens = self.look.lens
+        lens.fitting = lens.probe is None
+        if not lens.fitting or self.fitting.running:
             return
 
         def work(progress: Callable[..., None]) -> str:
-            while (shown := self.study.lens(self.state.model)).probe is None:  # the user may have turned to another model
-                shown.probe = shown.fit_probe(progress=progress)
+            shown = lens
+            try:
+                while shown.probe is None:
+                    shown.probe = shown.fit_probe(progress=progress)
+                    shown.fitting = False
+                    shown = self.look.lens if self.look.lens.fitting else shown  # the user may have turned to another model
+            except Exception:
+                shown.fitting = self.look.lens.fitting = False
+                raise
             return "probe fitted"
 
-        self.fitting.start(work, then=self._fitted)
+        self._last_started = self.fitting
+        self.fitting.start(work, then=self._ended)
 
-    def _fitted(self) -> None:
+    def _ended(self) -> None:
         self.refresh()
         self._tell()
 
@@ -157,7 +170,8 @@ class OthelloExplorer(anywidget.AnyWidget):
         if step == "scan":
             self.scan()
         elif step == "stop":
-            self._at_work.stop()
+            self.fitting.stop()
+            self.scanning.stop()
         elif step == "export":
             paths = self.export()
             self._tell(f"written: {', '.join(map(str, paths))}", error=False)
@@ -174,8 +188,9 @@ class OthelloExplorer(anywidget.AnyWidget):
 
     @property
     def _at_work(self) -> Background:
-        """Whose progress is shown, and who is asked to stop."""
-        return self.fitting if self.fitting.running else self.scanning
+        """Whose progress is shown: one that works, else who worked last."""
+        shown = [one for one in (self.fitting, self.scanning) if one.bar.layout.display != "none"]
+        return shown[0] if shown else self._last_started
 
     def _controls(self) -> dict[str, Any]:
         """What the front end's controls offer and hold."""

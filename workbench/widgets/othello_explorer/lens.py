@@ -73,6 +73,8 @@ class Lens:
     model: HookedTransformer
     subject: OthelloSubject
     probe: BoardProbe | None = None
+    fitting: bool = False
+    """whether a probe is being fitted, or is the next to be"""
     effects: dict[Any, Any] = field(default_factory=dict)
     """what `effects.one_position` found so far"""
     _readings: dict[tuple[tuple[int, ...], Changes], Reading] = field(default_factory=dict)

@@ -203,10 +203,9 @@ def _probe(look: Look) -> str:
     title = "edit: click a square" if not look.state.edits else "the board as edited"
     true = boards.edit_board(title, look.believed, look.state.edits)
     if decoded is None:
-        return _row(
-            true,
-            _note("The probe is being fitted on random games; this takes seconds for a small model, a minute for a large one."),
-        )
+        fitting = "The probe is being fitted on random games; this takes seconds for a small model, a minute for a large one."
+        without = "There is no probe for this model; turn to another tab and back to fit one."
+        return _row(true, _note(fitting if look.lens.fitting else without))
     names = ["embedding", *(f"after layer {layer}" for layer in range(len(decoded) - 1))]
     wrong = [int((layer != np.array(look.believed.mine)).sum()) for layer in decoded]
     read = [

@@ -183,7 +183,7 @@ def _edit(study: Study, state: State, square: int) -> State:
     if any(edit.square == square for edit in state.edits):
         return replace(state, edits=tuple(edit for edit in state.edits if edit.square != square))
     if study.lens(state.model).probe is None:
-        raise ValueError("the probe is still being fitted; edit the board when it is there")
+        raise ValueError("there is no probe of this model yet; edit the board when one is fitted, on the tab probe")
     if not 1 <= state.shown <= study.lens(state.model).subject.longest:
         raise ValueError("the model reads no position here; play 1 move or more, within its context")
     if not 0 <= square < study.board.squares:
