@@ -10,6 +10,7 @@ from torch import nn
 from models.config import ModelConfig
 from models.hooked import hook
 
+from ..gpt_shape import GPT
 from .random_models import random_model
 
 TOKENS = torch.randint(0, 11, (3, 9), generator=torch.Generator().manual_seed(2))
@@ -34,18 +35,7 @@ def test_no_warning_no_print_and_eval_mode(model_config, capfd):
 
 
 def test_the_cache_has_the_names_and_shapes_of_transformer_lens():
-    config = ModelConfig(
-        vocab=11,
-        context=9,
-        layers=2,
-        heads=2,
-        width=12,
-        head_width=6,
-        mlp_width=20,
-        positions="learned",
-        norm="pre",
-        final_norm=True,
-    )
+    config = GPT.model_copy(update={"layers": 2})
     hooked = hook(config, random_model(config).state_dict())
     logits, cache = hooked.run_with_cache(TOKENS)
     assert logits.shape == (3, 9, 11)

@@ -6,19 +6,6 @@ from models.config import ModelConfig
 from models.hooked import HookedTransformer, hook
 from models.transformer import Transformer
 
-GPT = ModelConfig(
-    vocab=11,
-    context=9,
-    layers=3,
-    heads=2,
-    width=12,
-    head_width=6,
-    mlp_width=24,
-    positions="learned",
-    norm="pre",
-    final_norm=True,
-)
-
 
 def random_hooked(config: ModelConfig, dtype: torch.dtype = torch.float64) -> HookedTransformer:
     """Biases and norms included, with standard deviation 0.4; the same every time."""

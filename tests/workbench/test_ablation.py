@@ -12,7 +12,8 @@ from workbench.ablation import ablate
 from workbench.components import component_names, find_sites
 from workbench.replacement import RESAMPLE_STREAM, read_replacement
 
-from .random_weights import GPT, random_hooked, random_tokens
+from ..gpt_shape import GPT
+from .random_weights import random_hooked, random_tokens
 
 TOKENS, REFERENCE = random_tokens(4), random_tokens(6, seed=1)
 CLOSE = dict(rtol=0, atol=1e-9)

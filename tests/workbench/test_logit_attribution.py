@@ -9,7 +9,8 @@ from models.tasks import make_task
 from probes.drawn_sequences import PROBE_STREAM
 from workbench.logit_attribution import attribute, logit_attribution
 
-from .random_weights import GPT, random_hooked
+from ..gpt_shape import GPT
+from .random_weights import random_hooked
 
 TASK = SetComplementTask(11)
 TOKENS = TASK.sequences(5, 0, 4)[:, :9]

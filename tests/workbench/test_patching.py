@@ -10,7 +10,8 @@ from workbench.evaluation import evaluation_stream
 from workbench.metrics import position_metrics
 from workbench.patching import metric_at, patch
 
-from .random_weights import GPT, random_hooked, random_tokens
+from ..gpt_shape import GPT
+from .random_weights import random_hooked, random_tokens
 
 CLEAN, CORRUPT = random_tokens(5, seed=3), random_tokens(5, seed=4)
 

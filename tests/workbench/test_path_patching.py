@@ -9,7 +9,8 @@ from models.config import ModelConfig
 from workbench.ablation import ablate
 from workbench.path_patching import path_patch
 
-from .random_weights import GPT, random_hooked, random_tokens
+from ..gpt_shape import GPT
+from .random_weights import random_hooked, random_tokens
 
 CLEAN, CORRUPT = random_tokens(5, seed=3), random_tokens(5, seed=4)
 BRANCH = ModelConfig(

@@ -8,7 +8,8 @@ from models.transformer import Transformer
 from workbench.components import WHATS, component_name, find_sites, replacing
 from workbench.rerun_from import CleanRun, cells_of, plain_form
 
-from .random_weights import GPT, random_hooked, random_tokens
+from ..gpt_shape import GPT
+from .random_weights import random_hooked, random_tokens
 
 TOKENS = random_tokens(3)
 
