@@ -39,9 +39,9 @@ from models.config import ModelConfig
 from models.hooked import HookedTransformer, hook, load
 from models.importers import import_checkpoint
 from models.othello.task import OthelloTask
+from models.streams import Draw
 from models.transformer import Transformer
 from workbench.ablation_map import ablation_map
-from workbench.evaluation import evaluation_stream
 from workbench.metrics import position_metrics
 
 BARS = {"map_vs_plain_loop": 0.6, "map_vs_transformer_lens": 0.65, "greatest_difference": 1e-4}
@@ -61,7 +61,7 @@ class Turns:
 
     def __init__(self, model: HookedTransformer, games: int):
         self.model, self.games = model, games
-        self.tokens = TASK.sequences(evaluation_stream(0), 0, games)[:, : TASK.longest]
+        self.tokens = TASK.sequences(Draw.EVALUATION.stream(0), 0, games)[:, : TASK.longest]
         self.at = torch.tensor(LENGTHS) - 1
         self.legal = TASK.legal(self.tokens)[:, self.at]
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of this file ha
 from models.hooked import hook
 from models.transformer import Transformer
 from workbench.averaging import WeightAverager
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.fleet import Fleet
 from workbench.trainer import Trainer, step_batches
 from workbench.training_config import TrainingConfig
@@ -69,7 +69,7 @@ SETTINGS = (
 
 def config_of(setting: Setting, seed: int) -> TrainingConfig:
     """A member's configuration."""
-    return training_config("set-complement", {**setting.options, "seed": seed, "steps": 100_000})
+    return config_from_options("set-complement", {**setting.options, "seed": seed, "steps": 100_000})
 
 
 def hooked_steps(config: TrainingConfig) -> Callable[[int], int]:

@@ -29,7 +29,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of this file has a probes.py, which would hide the package
 
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.trainer import Trainer, step_batches
 
 GPU_BARS = {"adamw_tokens_per_s": 2.2e6}
@@ -129,7 +129,7 @@ def ways_of_training(device: str, quick: bool) -> list[Way]:
     made = []
     for name, options in ways.items():
         precision = "bfloat16" if device == "cuda" else "float32"
-        config = training_config("othello", size | options | {"device": device, "precision": precision, "steps": 10**6})
+        config = config_from_options("othello", size | options | {"device": device, "precision": precision, "steps": 10**6})
         trainer = Trainer(config)
         if name == "adamw_other_compilation":  # eager on a GPU, where the trainer compiles by itself, and the reverse
             trainer.forward = trainer.model if device == "cuda" else torch.compile(trainer.model)

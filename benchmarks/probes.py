@@ -35,9 +35,9 @@ from models.checkpoint import Card, save_checkpoint
 from models.config import ModelConfig, TaskConfig
 from models.hooked import load
 from models.importers import import_checkpoint
+from models.streams import Draw
 from models.transformer import Transformer
 from probes.board_fit import fit_probes
-from probes.drawn_sequences import PROBE_STREAM
 from probes.harvest import Games, Positions, Target, harvest, labelled
 from probes.linear_probe import LinearProbe
 from probes.subject import OthelloSubject, othello_subject
@@ -62,7 +62,7 @@ def cpu_seconds(turn: Callable[[], object]) -> tuple[float, object]:
 
 def forward(subject: OthelloSubject, games: Games) -> None:
     """The plain model's own forward pass over the games."""
-    tokens = subject.task.sequences(PROBE_STREAM + games.seed, games.start, games.stop - games.start)[:, : subject.longest]
+    tokens = subject.task.sequences(Draw.PROBES.stream(games.seed), games.start, games.stop - games.start)[:, : subject.longest]
     with torch.no_grad():
         for part in tokens.split(BATCH):
             subject.model(part)
@@ -70,7 +70,7 @@ def forward(subject: OthelloSubject, games: Games) -> None:
 
 def label(subject: OthelloSubject, games: Games) -> None:
     """The labels of the games alone."""
-    tokens = subject.task.sequences(PROBE_STREAM + games.seed, games.start, games.stop - games.start)[:, : subject.longest]
+    tokens = subject.task.sequences(Draw.PROBES.stream(games.seed), games.start, games.stop - games.start)[:, : subject.longest]
     for part in tokens.split(BATCH):
         _ = labelled(subject.task, part, [TARGET]).indicators
 
@@ -104,7 +104,7 @@ def published_pass(hooked, subject: OthelloSubject, games: Games, layer: int) ->
     """One pass over the games for one layer, harvest and steps; returns what was harvested."""
     probe, harvested = SgdProbe(hooked.cfg.d_model, subject.task.board.squares), []
     point = "blocks.0.hook_resid_pre" if layer == 0 else f"blocks.{layer - 1}.hook_resid_post"
-    tokens = subject.task.sequences(PROBE_STREAM + games.seed, games.start, games.stop - games.start)[:, : subject.longest]
+    tokens = subject.task.sequences(Draw.PROBES.stream(games.seed), games.start, games.stop - games.start)[:, : subject.longest]
     for part in tokens.split(SGD_BATCH):
         positions = labelled(subject.task, part, [TARGET])
         with torch.no_grad():

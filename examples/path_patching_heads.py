@@ -7,8 +7,8 @@ import argparse
 
 import pandas as pd
 
+from models.streams import Draw
 from workbench import load, make_task
-from workbench.evaluation import evaluation_stream
 from workbench.figures.ablation import map_of_heads
 from workbench.figures.export import save_figures
 from workbench.patching import metric_at
@@ -27,7 +27,7 @@ def main() -> None:
 
     model = load(arguments.checkpoint)
     task = make_task(model.card.task)
-    both = task.sequences(evaluation_stream(0), 0, 2 * arguments.sequences)[:, : arguments.length]
+    both = task.sequences(Draw.EVALUATION.stream(0), 0, 2 * arguments.sequences)[:, : arguments.length]
     clean, corrupt = both.chunk(2)
     metric = metric_at(task, clean, "illegal_mass")
     last = model.cfg.n_layers - 1

@@ -17,8 +17,9 @@ from tqdm.auto import tqdm
 
 from models.brackets import BracketTask
 from models.config import WeightsName
+from models.streams import Draw, require_seed
 from probes.clustered_means import ClusteredMeans, Z
-from probes.drawn_sequences import PROBE_STREAM, batches, require_seed
+from probes.drawn_sequences import batches
 from probes.linear_probe import RIDGE, with_penalty
 from probes.residual_stream import Stream, read_streams
 from probes.subject import Address, Subject, subject, untrained
@@ -104,7 +105,7 @@ def _read(studied: Subject, seed: int, start: int, stop: int, batch: int, bar: t
     assert isinstance(task, BracketTask)
     streams, depths = [], []
     for first, last in batches(start, stop, batch):
-        tokens = task.sequences(PROBE_STREAM + seed, first, last - first)[:, : studied.longest].to(studied.device)
+        tokens = task.sequences(Draw.PROBES.stream(seed), first, last - first)[:, : studied.longest].to(studied.device)
         layers: list[Stream] = []
         read_streams(studied.model, tokens, lambda _, stream, layers=layers: layers.append(stream.float()))  # type: ignore[misc]
         streams.append(torch.stack(layers))

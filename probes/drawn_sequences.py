@@ -11,12 +11,9 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from models.streams import Draw, require_seed
 from models.task import Task
 from probes.subject import Subject
-
-PROBE_STREAM = 1 << 36
-"""Added to a seed, it keeps these sequences apart from those of training, evaluation, bootstrap weights and dropout."""
-SEEDS = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -29,12 +26,6 @@ class Drawn:
     """True where a next token is legal; False in padding and after the end of a game"""
     number: Int64[Tensor, "batch"]
     """which sequences of the stream"""
-
-
-def require_seed(seed: int) -> None:
-    """Raises ValueError for a seed outside 0 .. 2**32 - 1."""
-    if not 0 <= seed < SEEDS:
-        raise ValueError(f"probe seed {seed} is outside 0 .. 2**32 - 1; choose one inside")
 
 
 def batches(start: int, stop: int, batch: int) -> list[tuple[int, int]]:
@@ -54,7 +45,7 @@ def batches(start: int, stop: int, batch: int) -> list[tuple[int, int]]:
 def drawn_at_once(task: Task, sequences: int, seed: int) -> Int64[Tensor, "sequence longest_plus_1"]:
     """Sequences 0 .. sequences - 1 of the stream of `seed`, whole, for probes of small tasks. Raises as `drawn_sequences`."""
     _require_drawable(sequences, seed)
-    return task.sequences(PROBE_STREAM + seed, 0, sequences)
+    return task.sequences(Draw.PROBES.stream(seed), 0, sequences)
 
 
 def _require_drawable(sequences: int, seed: int) -> None:
@@ -73,7 +64,7 @@ def drawn_sequences(
     _require_drawable(sequences, seed)
     with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
         for first, end in batches(0, sequences, batch):
-            tokens = subject.task.sequences(PROBE_STREAM + seed, first, end - first)[:, : subject.longest]
+            tokens = subject.task.sequences(Draw.PROBES.stream(seed), first, end - first)[:, : subject.longest]
             present = subject.task.legal(tokens).any(-1)
             yield Drawn(tokens.to(subject.device), present.to(subject.device), torch.arange(first, end))
             bar.update(end - first)

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.hooked import HookedTransformer
+from models.streams import require_seed
 from models.task import Task
 from probes.attention_dispersion import logits_and_entropy, normalised
 from probes.clustered_means import ClusteredMeans
-from probes.drawn_sequences import drawn_sequences, require_seed
+from probes.drawn_sequences import drawn_sequences
 from probes.subject import Address, Subject, subject, untrained
 
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)

@@ -19,6 +19,7 @@ from models.othello.games import replay
 from models.othello.task import OthelloTask
 from models.random_stream import draws
 from models.set_complement.task import SetComplementTask
+from models.streams import Draw
 from models.task import Task
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
@@ -30,8 +31,6 @@ PAIRS: tuple[Pair, ...] = get_args(Pair)
 METRICS = ("logit_change", "total_variation", "top1_changed")
 SEQUENCES = 500
 BATCH = 64
-ORDER_STREAM = 1 << 38
-"""Added to a seed for what is drawn beside the sequences: the new orders."""
 SHORTEST = 3
 MOST_LENGTHS = 1 << 16
 
@@ -89,7 +88,7 @@ def exchangeability(
         all_own = _logits(studied.model, drawn.tokens)
         for at, length in enumerate(chosen):
             tokens = drawn.tokens[:, :length]
-            other, found = reordered(studied.task, tokens.cpu(), ORDER_STREAM + seed, drawn.number * MOST_LENGTHS + length)
+            other, found = reordered(studied.task, tokens.cpu(), Draw.ORDERS.stream(seed), drawn.number * MOST_LENGTHS + length)
             present = drawn.present[:, length - 1]
             there = found.to(tokens.device) & present & present.roll(1)
             own, moved = all_own[:, length - 1], _logits(studied.model, other.to(tokens.device))[:, -1]

@@ -15,7 +15,7 @@ from probes.linear_probe import RIDGE, LinearProbe, Moments, with_penalty
 from probes.nonlinear_probe import NonlinearProbe
 
 LEARNING_RATE = 3e-3
-CONFIDENCE = 6.0
+SHARPNESS = 6.0
 """Closed-form scores times this are logits of about the least cross-entropy: where both fits start from."""
 HIDDEN_PER_SQUARE = 8
 
@@ -84,7 +84,7 @@ def logistic_fits(moments: Moments, start: LinearProbe, steps: int) -> list[Grad
     for layer in range(len(start.weight)):
         whitening = Whitening(moments, layer)
         weight, bias = _whitened(start, layer, whitening)
-        fits.append(GradientFit(whitening, [CONFIDENCE * weight, CONFIDENCE * bias], steps))
+        fits.append(GradientFit(whitening, [SHARPNESS * weight, SHARPNESS * bias], steps))
     return fits
 
 
@@ -101,7 +101,7 @@ def _centred(scores: Float[Tensor, "*rest column"]) -> Float[Tensor, "*rest colu
     return (scores - scores.mean(-1, keepdim=True)).flatten(-2)
 
 
-def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int, seed: int = 0) -> list[GradientFit]:
+def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int) -> list[GradientFit]:
     """The fit of a two-layer probe for every layer.
 
     Of `HIDDEN_PER_SQUARE` hidden units a square, four are plus and minus the closed-form scores of states 0 and 1, so that the
@@ -110,10 +110,10 @@ def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int, seed: int =
     squares = start.bias.shape[1]
     selection = torch.zeros(2, squares, squares, 3, device=start.bias.device)
     for state in (0, 1):
-        selection[state].diagonal()[state] = CONFIDENCE  # the diagonal is over squares, its own axis comes last
-        selection[state].diagonal()[2] = -CONFIDENCE
+        selection[state].diagonal()[state] = SHARPNESS  # the diagonal is over squares, its own axis comes last
+        selection[state].diagonal()[2] = -SHARPNESS
     selection = rearrange(selection, "two square column state -> (two square) (column state)")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     fits = []
     for layer in range(len(start.weight)):
         whitening = Whitening(moments, layer)
@@ -123,7 +123,7 @@ def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int, seed: int =
         random = torch.randn(width, free, generator=generator).to(linear) / width**0.5
         hidden = torch.cat([linear, -linear, random], dim=1)
         out = torch.cat([selection, -selection, torch.zeros(free, 3 * squares, device=selection.device)])
-        fits.append(GradientFit(whitening, [hidden, hidden.new_zeros(hidden.shape[1]), out, CONFIDENCE * bias], steps))
+        fits.append(GradientFit(whitening, [hidden, hidden.new_zeros(hidden.shape[1]), out, SHARPNESS * bias], steps))
     return fits
 
 

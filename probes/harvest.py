@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 from models.othello import labels
 from models.othello.labels import Frame
 from models.othello.task import OthelloTask
-from probes.drawn_sequences import PROBE_STREAM, batches, require_seed
+from models.streams import Draw, require_seed
+from probes.drawn_sequences import batches
 from probes.residual_stream import Stream, read_streams
 from probes.subject import OthelloSubject
 
@@ -117,7 +118,7 @@ def harvest(
     """
     with tqdm(total=games.stop - games.start, unit="game", desc=description, disable=not progress) as bar:
         for first, last in batches(games.start, games.stop, batch):
-            tokens = subject.task.sequences(PROBE_STREAM + games.seed, first, last - first)[:, : subject.longest]
+            tokens = subject.task.sequences(Draw.PROBES.stream(games.seed), first, last - first)[:, : subject.longest]
             positions = labelled(subject.task, tokens, targets, subject.device)
             read_streams(subject.model, positions.tokens, partial(_hand_over, consume, positions))
             bar.update(last - first)

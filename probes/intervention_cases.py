@@ -19,14 +19,12 @@ from models.othello.games import Replay
 from models.othello.task import OthelloTask
 from models.othello.torch_bitboard import legal_moves
 from models.random_stream import as_signed, draws
-from probes.drawn_sequences import PROBE_STREAM
+from models.streams import Draw
 from probes.harvest import Games
 from probes.intervention import EMPTY, Method
 
 SHORTEST, LONGEST_SHARE = 5, 0.9
 """Cases have at least 5 moves and at most 0.9 of the longest input: the published window, 5 to 53 of 59."""
-CASE_STREAM = 1 << 37
-"""Added to the seed for what is drawn beside the games: lengths and squares."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,9 @@ def draw_cases(task: OthelloTask, method: Method, games: Games, longest: int) ->
 
     The games and lengths are the same for every method.
     """
-    tokens = task.sequences(PROBE_STREAM + games.seed, games.start, games.stop - games.start)[:, :longest]
-    random = _uniform(draws(CASE_STREAM + games.seed, torch.arange(games.start, games.stop), 2 + task.board.squares))
+    tokens = task.sequences(Draw.PROBES.stream(games.seed), games.start, games.stop - games.start)[:, :longest]
+    numbers = torch.arange(games.start, games.stop)
+    random = _uniform(draws(Draw.INTERVENTION_CASES.stream(games.seed), numbers, 2 + task.board.squares))
     span = max(int(LONGEST_SHARE * longest), SHORTEST) - SHORTEST + 1
     length = SHORTEST + (random[:, 0] * span).long()
     replay = task.replay(tokens)

@@ -17,6 +17,7 @@ from scipy import stats
 
 from models.config import WeightsName
 from models.hooked import HookedTransformer
+from models.lengths import chosen_lengths
 from models.set_complement import theory
 from probes.drawn_sequences import drawn_at_once
 from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions
@@ -166,14 +167,10 @@ def added_token(
         CheckpointError: nothing to load there.
     """
     studied = set_complement_subject(model, weights)
-    exact, vocab, longest = float64_copy(studied.model), studied.task.vocab, studied.longest
-    lengths = range(1, longest + 1) if lengths is None else lengths
-    outside = [length for length in lengths if not 1 <= length <= longest]
-    if outside:
-        raise ValueError(f"length {outside[0]} is outside 1 to {longest}, what the model takes; choose lengths in that range")
+    exact, vocab = float64_copy(studied.model), studied.task.vocab
     tokens = drawn_at_once(studied.task, sequences, seed).numpy()
     rows = []
-    for length in lengths:
+    for length in chosen_lengths(studied.possible_lengths, lengths):
         change, role = _change(exact, tokens[:, :length], vocab)
         for name in ("added", "query", "context", "absent"):
             if (role == name).any():

@@ -18,6 +18,8 @@ from models.config import ModelConfig, WeightsName
 from models.device import usable_device
 from models.hooked import HookedTransformer, hook, load
 from models.importers import BOARD_OF_VOCAB
+from models.labels import labels
+from models.lengths import possible_lengths
 from models.othello.task import OthelloTask
 from models.set_complement.task import SetComplementTask
 from models.task import Task
@@ -47,7 +49,12 @@ class Subject:
     @property
     def longest(self) -> int:
         """The longest input that the task poses and the model takes, in tokens."""
-        return min(self.task.longest, context_of(self.model))
+        return self.possible_lengths[-1]
+
+    @property
+    def possible_lengths(self) -> range:
+        """1 .. `longest`."""
+        return possible_lengths(self.task, vocab_of(self.model), context_of(self.model))
 
     @property
     def has_shape(self) -> bool:
@@ -77,17 +84,7 @@ class Subject:
     @property
     def labels(self) -> dict[str, Any]:
         """What tables say of the model beside its numbers; None for what is unknown."""
-        card = self.card
-        return {
-            "checkpoint": card.name if card else "model",
-            "task": self.task.name,
-            "vocab": self.task.vocab,
-            "train_length": card.train_length if card else None,
-            "dropout": card.model.dropout.label if card else None,
-            "weights": self.weights,
-            "seed": card.seed if card else None,
-            "step": card.step if card else None,
-        }
+        return labels(self.card, self.task, self.weights)
 
 
 @dataclass(frozen=True)
@@ -197,7 +194,5 @@ def _checked(model: Model, card: Card | None, task: Task | None, weights: Weight
         if card is None:
             raise ValueError("the model has no card to tell its task; pass task=make_task(TaskConfig(...))")
         task = make_task(card.task)
-    vocab = vocab_of(model)
-    if vocab != task.vocab:
-        raise ValueError(f"the model has {vocab} tokens, its task {task.name} has {task.vocab}; use a model that fits the task")
+    possible_lengths(task, vocab_of(model), context_of(model))  # which also asks whether the model fits the task
     return Subject(model, task, card, weights)

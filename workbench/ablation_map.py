@@ -19,12 +19,12 @@ from tqdm.auto import tqdm
 
 from models.config import WeightsName
 from models.hooked import HookedTransformer
+from models.lengths import chosen_lengths
+from models.streams import Draw
 from models.task import Task
 from models.transformer import Transformer
-from probes.drawn_sequences import PROBE_STREAM
 from probes.subject import Address, Subject, subject
 from workbench.components import WHATS, What, component_name, find_sites, require_indices
-from workbench.evaluation import evaluation_stream
 from workbench.intervals import REPLICATES, BootstrapMeans, DiscordantPairs, percentile_interval, poisson_weights
 from workbench.kept_parts import KeptParts, Part
 from workbench.metrics import METRICS, POSITION_METRICS, position_metrics
@@ -91,7 +91,7 @@ def ablation_map(
     if sequences < 2 or batch < 1:
         raise ValueError(f"sequences {sequences} and batch {batch}: expected at least 2 and 1; give greater ones")
     studied = subject(model, task, weights, device, hooked=True)
-    measured = _Map(studied, what, method, chosen_lengths(studied, lengths), seed, positions)
+    measured = _Map(studied, what, method, chosen_lengths(studied.possible_lengths, lengths), seed, positions)
     kept = None if keep is None else KeptParts(Path(keep), _settings(model, measured))
     summary = _Summary(measured.cells, measured.lengths)
     with tqdm(total=sequences * len(measured.cells), unit=" runs", desc=f"ablating {what}", disable=not progress) as bar:
@@ -108,18 +108,6 @@ COLUMNS = (
     *("what", "method", "layer", "head", "position", "length", "metric"),
     *("clean", "value", "difference", "difference_low", "difference_high", "sequences"),
 )
-
-
-def chosen_lengths(studied: Subject, lengths: Sequence[int] | None) -> tuple[int, ...]:
-    """The lengths to report, in order; all that task and model allow for None. Raises ValueError for another one."""
-    possible = range(1, studied.longest + 1)
-    wrong = [length for length in lengths or () if length not in possible]
-    if wrong or (lengths is not None and not lengths):
-        raise ValueError(
-            f"length {wrong[0] if wrong else 'list is empty'}: expected lengths in 1 .. {studied.longest}, which is what the "
-            "task and the model's context allow; leave out the others"
-        )
-    return tuple(possible) if lengths is None else tuple(sorted(set(lengths)))
 
 
 def _settings(model: Address, measured: "_Map") -> dict:
@@ -155,7 +143,7 @@ class _Map:
         assert isinstance(studied.model, HookedTransformer)
         self.subject, self.model = studied, studied.model
         self.what, self.method, self.lengths, self.seed, self.positions = what, method, lengths, seed, positions
-        self.stream = evaluation_stream(seed)
+        self.stream = Draw.EVALUATION.stream(seed)
         if positions is not None:
             require_indices(positions, lengths[-1], "position")
         self.cells = cells_of(self.model, what, positions)
@@ -187,7 +175,7 @@ class _Map:
 
     @cached_property
     def _reference(self) -> Int64[Tensor, "reference position"]:
-        return self.subject.task.sequences(PROBE_STREAM + self.seed, 0, REFERENCES)[:, : self.lengths[-1]]
+        return self.subject.task.sequences(Draw.PROBES.stream(self.seed), 0, REFERENCES)[:, : self.lengths[-1]]
 
     @cached_property
     def _stand_in(self) -> Transformer | None:

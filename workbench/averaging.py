@@ -3,9 +3,21 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from models.config import AveragingConfig
+
+
+def bema(
+    config: AveragingConfig,
+    step: int,
+    ema: Float[Tensor, "*shape"],
+    raw: Float[Tensor, "*shape"],
+    initial: Float[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    """The bias-corrected average after optimiser step `step`: the EMA and a share of the distance travelled from the start."""
+    return ema + config.alpha(step) * (raw - initial)
 
 
 class WeightAverager:
@@ -30,5 +42,6 @@ class WeightAverager:
     @torch.no_grad()
     def bema(self, step: int) -> dict[str, Tensor]:
         """The bias-corrected average after optimiser step `step`; `bema - ema` is the correction and nothing else."""
-        alpha = self.config.alpha(step)
-        return {name: self.ema[name] + alpha * (theta - self.initial[name]) for name, theta in self.parameters.items()}
+        return {
+            name: bema(self.config, step, self.ema[name], theta, self.initial[name]) for name, theta in self.parameters.items()
+        }

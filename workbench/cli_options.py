@@ -92,7 +92,7 @@ def _help(option: ConfigOption) -> str:
     return f"{option.field.description}{shown}"
 
 
-def training_config(task: str, options: Mapping[str, Any]) -> TrainingConfig:
+def config_from_options(task: str, options: Mapping[str, Any]) -> TrainingConfig:
     """The configuration that a task's defaults and the given options make.
 
     Raises typer.BadParameter naming the option, the value and what was expected.
@@ -135,8 +135,8 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command_options(config: TrainingConfig) -> list[str]:
-    """The options, other than defaults, that `training_config` makes this configuration from."""
-    default = training_config(config.task.name, {"vocab": config.task.vocab} if config.task.vocab else {})
+    """The options, other than defaults, that `config_from_options` makes this configuration from."""
+    default = config_from_options(config.task.name, {"vocab": config.task.vocab} if config.task.vocab else {})
     words: list[str] = []
     for option in config_options():
         value, usual = _leaf(config, option.path), _leaf(default, option.path)

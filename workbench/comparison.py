@@ -21,10 +21,12 @@ from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint,
 from models.config import WEIGHTS, DropoutRates, WeightsName
 from models.durable import write_file
 from models.hooked import load
+from models.labels import averaging_label, labels, shape_label
+from models.lengths import possible_lengths
 from models.tasks import make_task
 from probes.certificate import certify
 from probes.minimal_model import is_minimal
-from workbench.evaluation import BATCH, SEQUENCES, averaging_label, evaluate_together, labels, possible_lengths, shape_label
+from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
 from workbench.table import CERTIFIED, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 
 Steps = Literal["last", "all"]
@@ -307,6 +309,6 @@ def _compare_bag(
             rows["reference"] = bag.references[variant].name
         rows = rows.reindex(columns=[*ROW, *DIFFERENCE_COLUMNS])
         rows[CERTIFIED] = certify(model).certified_lengths if is_minimal(model) else pd.NA
-        named = labels(model, task) | {"checkpoint": variant.checkpoint.name}
+        named = labels(variant.checkpoint.card, task, variant.weights) | {"checkpoint": variant.checkpoint.name}
         frames.append(with_labels(rows, named))
     return pd.concat(frames, ignore_index=True)

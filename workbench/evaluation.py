@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,13 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from models.checkpoint import Card
-from models.config import AveragingConfig, ModelConfig, WeightsName
-from models.hooked import HookedTransformer, load
+from models.config import WeightsName
+from models.hooked import HookedTransformer
+from models.lengths import chosen_lengths
+from models.streams import Draw
 from models.task import Task
-from models.tasks import make_task
 from probes.attention_dispersion import logits_and_entropy
+from probes.subject import subject
 from workbench.intervals import (
     REPLICATES,
     BootstrapMeans,
@@ -40,19 +40,8 @@ SEQUENCES = 2000
 BATCH = 128
 SMALL_MODEL = 2_000_000
 """Parameters below which a model is evaluated on one thread."""
-TRAINING_SEEDS = 1 << 32
 MEANS = tuple(name for name, metric in METRICS.items() if not metric.rate)
 RATES = tuple(name for name, metric in METRICS.items() if metric.rate)
-
-
-def evaluation_stream(seed: int) -> int:
-    """The stream that evaluation draws sequences from: disjoint from every training stream, whose seeds are below 2**32.
-
-    Raises ValueError for a seed outside 0 .. 2**32 - 1.
-    """
-    if not 0 <= seed < TRAINING_SEEDS:
-        raise ValueError(f"evaluation seed {seed} is outside 0 .. 2**32 - 1; choose one inside")
-    return TRAINING_SEEDS + seed
 
 
 def evaluate(
@@ -89,17 +78,12 @@ def evaluate(
         ValueError: lengths, sequences or seed out of range; no task; a task of another vocabulary; a model in training mode.
         CheckpointError: nothing to load there.
     """
-    if not isinstance(model, HookedTransformer):
-        model = load(model, weights, device)
-    card = getattr(model, "card", None)
-    if task is None:
-        if card is None:
-            raise ValueError("the model has no card to tell its task; pass task=make_task(TaskConfig(...))")
-        task = make_task(card.task)
-    chosen = _chosen(possible_lengths(task, model.cfg.d_vocab_out, model.cfg.n_ctx), lengths)
+    studied = subject(model, task, weights, device, hooked=True)
+    assert isinstance(studied.model, HookedTransformer)
+    chosen = chosen_lengths(studied.possible_lengths, lengths)
     with tqdm(total=sequences, unit=" sequences", disable=not progress) as bar:
-        summaries, _ = evaluate_together([model], [chosen], task, [], sequences, seed, batch, bar)
-    return with_labels(summaries[0].rows(), labels(model, task))
+        summaries, _ = evaluate_together([studied.model], [chosen], studied.task, [], sequences, seed, batch, bar)
+    return with_labels(summaries[0].rows(), studied.labels)
 
 
 def as_json(frame: pd.DataFrame, sequences: int) -> dict:
@@ -201,7 +185,7 @@ def evaluate_together(
     ]
     longest = max(length for summary in summaries for length in summary.lengths)
     with _threads_for(models):
-        for tokens, legal, weights in _batches(task, evaluation_stream(seed), seed, sequences, batch, longest):
+        for tokens, legal, weights in _batches(task, Draw.EVALUATION.stream(seed), seed, sequences, batch, longest):
             measured = []
             for model, summary in zip(models, summaries, strict=True):
                 at = torch.tensor(summary.lengths) - 1
@@ -258,71 +242,3 @@ def _table(metrics: Sequence[str], lengths: Sequence[int], **columns: Shaped[np.
 def _check_count(name: str, value: int) -> None:
     if value < 1:
         raise ValueError(f"{name} is {value}, expected at least 1; give a greater one")
-
-
-def possible_lengths(task: Task, vocab: int, context: int) -> range:
-    """The lengths at which a model of that vocabulary and context can be evaluated on a task: 1 to the smaller limit.
-
-    Raises ValueError for a model of another vocabulary than the task's.
-    """
-    if vocab != task.vocab:
-        raise ValueError(
-            f"the model predicts {vocab} tokens, task {task.name} has {task.vocab}; use the task it was trained on"
-        )
-    return range(1, min(task.longest, context) + 1)
-
-
-def _chosen(possible: range, lengths: Sequence[int] | None) -> tuple[int, ...]:
-    if lengths is None:
-        return tuple(possible)
-    wrong = [length for length in lengths if length not in possible]
-    if wrong or not lengths:
-        raise ValueError(
-            f"length {wrong[0] if wrong else 'list is empty'}: expected lengths in 1 .. {possible[-1]}, "
-            "which is what the task and the model's context allow; leave out the others"
-        )
-    return tuple(sorted(set(lengths)))
-
-
-def labels(model: HookedTransformer, task: Task) -> dict[str, Any]:
-    """What tables say of a model beside its numbers; None for what is unknown of a model without a card."""
-    card: Card | None = getattr(model, "card", None)
-    weights: WeightsName = getattr(model, "weights", "raw")
-    return {
-        "checkpoint": card.name if card else "model",
-        "task": task.name,
-        "vocab": task.vocab,
-        "shape": shape_label(card.model) if card else None,
-        "train_length": card.train_length if card else None,
-        "dropout": card.model.dropout.label if card else None,
-        "weights": weights,
-        "averaging": averaging_label(card.averaging) if card and card.averaging and weights != "raw" else None,
-        "seed": card.seed if card else None,
-        "step": card.step if card else None,
-    }
-
-
-def shape_label(config: ModelConfig) -> str:
-    """How tables name a model's shape: `1 layer, 1 head, width 64, attention-only, positions none, norm none`."""
-
-    def plural(count: int, noun: str) -> str:
-        return f"{count} {noun}{'s' if count != 1 else ''}"
-
-    equal_split = config.heads * config.head_width == config.width
-    return ", ".join(
-        (
-            plural(config.layers, "layer"),
-            plural(config.heads, "head"),
-            f"width {config.width}" + ("" if equal_split else f" ({config.head_width} a head)"),
-            f"MLP {config.mlp_width}" if config.mlp_width else "attention-only",
-            f"positions {config.positions}",
-            f"norm {config.norm}" + (" + final" if config.final_norm else ""),
-        )
-    )
-
-
-def averaging_label(config: AveragingConfig) -> str:
-    """How tables name the averaging of ema and bema: `constant 0.999, eta 0.2` or `power 0.5, eta 0.2`; lag where not 10."""
-    strength = config.decay if config.schedule == "constant" else config.kappa
-    lag = "" if config.lag == 10 else f", lag {config.lag:g}"
-    return f"{config.schedule} {strength:g}, eta {config.eta:g}{lag}"

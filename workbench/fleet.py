@@ -20,6 +20,7 @@ from models.config import WEIGHTS, WeightsName
 from models.tasks import make_task
 from models.transformer import Transformer
 from workbench import folded_model
+from workbench.averaging import bema
 from workbench.fleet_batches import MemberBatches, MemberMasks
 from workbench.fleet_checkpoint import read_fleet, write_fleet
 from workbench.fleet_optimizer import FleetOptimizer, StackedParameters
@@ -129,8 +130,8 @@ class Fleet:
             case "ema":
                 flat = ema
             case "bema":
-                alpha = self.configs[member].averaging.alpha(self._steps_of(member))
-                flat = ema + alpha * (raw - self.optimizer.initial[member])
+                averaging, initial = self.configs[member].averaging, self.optimizer.initial[member]
+                flat = bema(averaging, self._steps_of(member), ema, raw, initial)
         return {name: tensor.clone() for name, tensor in self.parameters.views(flat).items()}
 
     def _steps_of(self, member: int) -> int:

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from models.config import DropoutRates, ModelConfig
 from models.random_stream import GOLDEN, as_signed, mix, seed_state
+from models.streams import Draw
 from models.task import Task
 from models.transformer import DropoutSite, Transformer
 from workbench import fleet_draws
 from workbench.fleet_threads import for_members
-from workbench.trainer import DROPOUT_STREAM, dropout_seed
+from workbench.trainer import dropout_seed
 from workbench.training_config import TrainingConfig
 
 Sequences = Int64[Tensor, "member batch train_length_plus_1"]
@@ -98,7 +99,7 @@ class MemberMasks:
             self.kept = [kept(self._rates_at(site), drawn_in, dtype) for site, _ in self.calls]
             self.doubles = drawn_in == torch.float64
         else:
-            self.seed_states = _signed([seed_state(DROPOUT_STREAM + config.seed) for config in configs], self.device)
+            self.seed_states = _signed([seed_state(Draw.DROPOUT.stream(config.seed)) for config in configs], self.device)
             self.site_rates = [self._rates_at(site).to(self.device, dtype) for site, _ in self.calls]
             self.counted = torch.compile(counted_masks)
 

@@ -19,11 +19,10 @@ from scipy import stats
 from torch import Tensor
 
 from models.random_stream import draws
+from models.streams import Draw
 
 CONFIDENCE = 0.95
 REPLICATES = 1000
-BOOTSTRAP_STREAM = 1 << 33
-"""Added to a seed, it keeps bootstrap weights apart from the streams of training (below 2**32) and evaluation (below 2**33)."""
 
 Interval = tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]
 
@@ -33,7 +32,7 @@ _POISSON_CDF = torch.from_numpy(stats.poisson.cdf(np.arange(20), 1))  # 1 - cdf(
 
 def poisson_weights(seed: int, indices: Int64[Tensor, "batch"], replicates: int) -> Float[Tensor, "batch replicate"]:
     """Bootstrap weights: independent Poisson(1) counts in float64, a pure function of (seed, index, replicate)."""
-    uniform = ((draws(seed + BOOTSTRAP_STREAM, indices, replicates) >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
+    uniform = ((draws(Draw.BOOTSTRAP.stream(seed), indices, replicates) >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
     return torch.bucketize(uniform, _POISSON_CDF.to(uniform.device), right=True).double()
 
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.hooked import HookedTransformer
+from models.lengths import chosen_lengths
 from models.task import Task
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
 from probes.residual_stream import require_input
 from probes.subject import Address, subject
-from workbench.ablation_map import chosen_lengths
 
 SEQUENCES = 500
 BATCH = 32
@@ -71,7 +71,7 @@ def logit_attribution(
     studied = subject(model, task, weights, device, hooked=True)
     hooked = studied.model
     assert isinstance(hooked, HookedTransformer)
-    chosen = chosen_lengths(studied, lengths)
+    chosen = chosen_lengths(studied.possible_lengths, lengths)
     at = torch.tensor(chosen) - 1
     components: list[Component] = []
     means: ClusteredMeans | None = None

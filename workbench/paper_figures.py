@@ -112,19 +112,10 @@ def _displacement() -> Figures:
     from workbench.figures import displacement as figures
 
     model = load(SET_COMPLEMENT, WEIGHTS)
-    trained = _card(SET_COMPLEMENT).train_length
     fit = logit_displacement.power_law(logit_displacement.token_displacement(model))
-    tables = logit_tables(model).frame()
-    drawn = {
-        "displacement-by-length": figures.displacement_by_length(
-            logit_displacement.displacement(model).assign(train_length=trained), fit
-        )
-    }
-    for name in tables["table"].unique():
-        drawn[f"table-{name.replace(' ', '-')}"] = figures.displacement_table(tables, name)
-    drawn["displacement-structure"] = figures.displacement_structure(displacement_structure(model))
-    drawn["two-token-identity"] = figures.two_token_residual(two_token_identity(model).assign(train_length=trained))
-    return drawn
+    by_length = figures.displacement_by_length(logit_displacement.displacement(model), fit)
+    measured = logit_tables(model).frame(), displacement_structure(model), two_token_identity(model)
+    return {"displacement-by-length": by_length} | figures.table_figures(*measured)
 
 
 def _certificate() -> Figures:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.hooked import HookedTransformer
 from models.random_stream import draws
+from models.streams import Draw
 from probes.residual_stream import require_input
 
 Method = Literal["zero", "mean", "resample"]
@@ -24,8 +25,6 @@ MeanOver = Literal["position", "all"]
 """position: a mean for each position; all: one mean over sequences and positions."""
 MEAN_OVER: tuple[MeanOver, ...] = get_args(MeanOver)
 
-RESAMPLE_STREAM = 1 << 37
-"""Added to a seed, it keeps which reference is drawn apart from what sequences are drawn."""
 BATCH = 64
 
 _reading: ContextVar[bool] = ContextVar("_reading", default=False)
@@ -40,14 +39,14 @@ class Replacement:
     """by hook point, of the reference sequences; for a mean one row; for zero nothing"""
     length: int | None = None
     """tokens of a reference sequence, where inputs may be no longer; None where it does not matter"""
-    seed: int = 0
+    stream: int = Draw.RESAMPLE
     """of resample: which references are drawn"""
 
     def at(self, point: str, value: Float[Tensor, "batch ..."], first: int = 0) -> Float[Tensor, "..."]:
         """What goes in the place of `value`, the activation of sequences number `first`, `first` + 1, ...; it broadcasts.
 
         While another ablation reads its reference, that is `value` itself.
-        Which reference a sequence gets is a function of (seed, its number). Raises ValueError for an input longer than the
+        Which reference a sequence gets is a function of (stream, its number). Raises ValueError for an input longer than the
         reference.
         """
         if _reading.get():
@@ -66,7 +65,7 @@ class Replacement:
 
     def _drawn(self, count: int, first: int, references: int) -> Int64[Tensor, "count"]:
         # 2**63 values over a few references: the remainder is as good as uniform
-        numbers = draws(RESAMPLE_STREAM + self.seed, torch.arange(first, first + count), 1)[:, 0]
+        numbers = draws(self.stream, torch.arange(first, first + count), 1)[:, 0]
         return (numbers & ((1 << 63) - 1)) % references
 
 
@@ -84,7 +83,8 @@ def read_replacement(
     makes no difference. Memory: a reference's activations for resample, one row for mean.
 
     Raises:
-        ValueError: an unknown method or mean_over; no reference where one is needed; one that the model does not take.
+        ValueError: an unknown method or mean_over; no reference where one is needed; one that the model does not take; a seed
+            out of range.
     """
     if method not in METHODS:
         raise ValueError(f"method '{method}' is unknown; choose one of {', '.join(METHODS)}")
@@ -95,12 +95,13 @@ def read_replacement(
     if reference is None or not len(reference):
         raise ValueError(f"method '{method}' needs reference sequences; pass reference=tokens, of the same task")
     require_input(model, reference)
+    stream = Draw.RESAMPLE.stream(seed)
     values: dict[str, list[Tensor]] = {point: [] for point in points}
     for tokens in reference.to(model.cfg.device).split(BATCH):
         for point, value in _activations(model, points, tokens).items():
             values[point].append(value.sum(0, keepdim=True) if method == "mean" else value)
     if method == "resample":
-        return Replacement(method, {point: torch.cat(parts) for point, parts in values.items()}, reference.shape[1], seed)
+        return Replacement(method, {point: torch.cat(parts) for point, parts in values.items()}, reference.shape[1], stream)
     means = {point: torch.stack(parts).sum(0) / len(reference) for point, parts in values.items()}
     if mean_over == "all":
         return Replacement(method, {point: _over_positions(point, mean) for point, mean in means.items()})

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from models.config import WEIGHTS, WeightsName
 from models.durable import write_file
@@ -52,6 +53,7 @@ def write_comparison(
     seed: int = 0,
     weights: Sequence[WeightsName] = WEIGHTS,
     steps: Steps = "last",
+    device: torch.device | str = "cpu",
     formats: Sequence[str] = FORMATS,
     progress: bool = False,
 ) -> Written:
@@ -63,11 +65,12 @@ def write_comparison(
     """
     formats = possible_formats(formats)
     parts = Path(out) / "parts"
-    frame = compare(paths, lengths, sequences, seed, weights, steps=steps, keep=parts, progress=progress)
+    frame = compare(paths, lengths, sequences, seed, weights, steps=steps, device=device, keep=parts, progress=progress)
     words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
     words += ["--lengths", ",".join(map(str, lengths))] if lengths is not None else []
     words += ["--weights", ",".join(weights)] if tuple(weights) != WEIGHTS else []
     words += ["--steps", steps] if steps != "last" else []
+    words += ["--device", str(device)] if str(device) != "cpu" else []
     settings = {"sequences": sequences, "seed": seed}
     title, command = "Comparison over length", shlex.join(words)
     written = write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from workbench.figures.curves import organisms
 from workbench.figures.export import figure_html
 from workbench.figures.gallery import last_steps, stem
+from workbench.figures.theme import FONT, INK
 from workbench.headline import CONTRASTS, certified, contrasts, headline, headline_lengths
 from workbench.metrics import METRICS
 
@@ -23,9 +24,11 @@ PACKAGES = ("torch", "transformer-lens", "numpy", "pandas", "plotly")
 
 _SUPERSCRIPT = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-STYLE = """
-body { font: 15px/1.5 "Open Sans", Helvetica, Arial, "DejaVu Sans", sans-serif; color: #222; max-width: 1360px;
-  margin: 2rem auto; padding: 0 1.5rem; }
+STYLE = (
+    f"""
+body {{ font: 15px/1.5 {FONT}; color: {INK}; }}"""
+    + """
+body { max-width: 1360px; margin: 2rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0.2rem; }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; } h3 { margin-top: 1.8rem; }
 p, li { max-width: 75ch; }
@@ -38,6 +41,7 @@ td small { display: block; color: #666; font-size: 11px; }
 td.command { white-space: normal; min-width: 110ch; font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; }
 code { background: #f4f4f4; padding: 0 0.25em; }
 """
+)
 
 READING = """
 <p>Every checkpoint of a task was measured on the same fresh sequences, from a random stream that training never draws from. At

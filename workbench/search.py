@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from models.config import WEIGHTS
 from models.device import usable_device
 from workbench.fleet import Fleet, fleet_key
-from workbench.search_ledger import Claim, Ledger
+from workbench.search_ledger import HeldTrial, Ledger
 from workbench.search_result import WORST_OBJECTIVE, measure, objective
 from workbench.search_space import SearchSpace
 
@@ -87,7 +87,7 @@ def _choose(numbers: Sequence[int], keys: dict[int, Hashable], fleet_size: int) 
 
 
 def _complete(
-    claims: Sequence[Claim],
+    claims: Sequence[HeldTrial],
     space: SearchSpace,
     ledger: Ledger,
     sequences: int,
@@ -113,7 +113,7 @@ def _complete(
         ledger.release(unfinished)
 
 
-def _enter(fleet: Fleet, member: int, claim: Claim, space: SearchSpace, ledger: Ledger, sequences: int) -> None:
+def _enter(fleet: Fleet, member: int, claim: HeldTrial, space: SearchSpace, ledger: Ledger, sequences: int) -> None:
     diverged_at = fleet.diverged[member]
     if diverged_at is not None:
         ledger.complete(claim, WORST_OBJECTIVE, {"diverged": diverged_at})

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
 HEARTBEAT_SECONDS = 10
+TRIES, BETWEEN_TRIES_SECONDS = 5, 0.5
 STALE_SECONDS = 60
 """A worker that has been silent for so long has lost its trials."""
 WAIT_FOR_LOCK_SECONDS = 60
@@ -50,7 +51,7 @@ _attempts = sa.Table(
 
 
 @dataclass(frozen=True)
-class Claim:
+class HeldTrial:
     """One parameter set that this worker holds."""
 
     number: int
@@ -104,7 +105,7 @@ class Ledger:
         last = self._last_attempts()
         return sum(last[number][1] == TrialState.COMPLETE for number in range(trials) if number in last)
 
-    def claim(self, number: int) -> Claim | None:
+    def claim(self, number: int) -> HeldTrial | None:
         """Takes an open number up as a new trial; None where another worker was first."""
         last = self._last_attempts()
         if number in last and last[number][1] != TrialState.FAIL:
@@ -125,9 +126,9 @@ class Ledger:
         except sa.exc.IntegrityError:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
-        return Claim(number, trial)
+        return HeldTrial(number, trial)
 
-    def complete(self, claim: Claim, value: float, result: dict[str, Any]) -> bool:
+    def complete(self, claim: HeldTrial, value: float, result: dict[str, Any]) -> bool:
         """Enters a result; False where the claim was lost meanwhile, so that another worker's result counts."""
         try:
             claim.trial.set_user_attr(RESULT, json.dumps(result, allow_nan=False))
@@ -140,7 +141,7 @@ class Ledger:
             return False
         return True
 
-    def release(self, claims: Collection[Claim]) -> None:
+    def release(self, claims: Collection[HeldTrial]) -> None:
         """Gives claims back at once, for whoever comes next."""
         for claim in claims:
             try:
@@ -149,7 +150,7 @@ class Ledger:
                 continue  # it was taken from us already
 
     @contextmanager
-    def held(self, claims: Sequence[Claim]) -> Iterator[None]:
+    def held(self, claims: Sequence[HeldTrial]) -> Iterator[None]:
         """While this is open, a thread says every few seconds that the claims' worker lives."""
         ended = threading.Event()
 
@@ -253,16 +254,16 @@ def _serialise(engine: sa.Engine) -> None:
     engine.dispose()  # connections made before this would not do as told
 
 
-def _patiently(act: Callable[[], Made], tries: int = 5) -> Made:
+def _patiently(act: Callable[[], Made]) -> Made:
     """Tries again where two workers make the same tables or rows at the same moment, which databases answer with an error."""
-    for left in reversed(range(tries)):
+    for left in reversed(range(TRIES)):
         try:
             return act()
         except DATABASE_ERRORS as error:
             damaged = sa.exc.DatabaseError in (type(error), type(error.__cause__))  # not one of its kinds
             if not left or damaged or isinstance(error, sa.exc.ArgumentError):  # no address at all
                 raise
-            time.sleep(0.5)
+            time.sleep(BETWEEN_TRIES_SECONDS)
     raise AssertionError("unreachable")
 
 

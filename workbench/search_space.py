@@ -14,12 +14,12 @@ from pydantic import Field
 
 from models.config import AveragingConfig, Config, DropoutRates, ModelConfig, TaskConfig
 from models.random_stream import draw_scalar
-from workbench.training_config import MAX_TRAINING_SEED, TrainingConfig
+from models.streams import SEEDS, Draw
+from workbench.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-SEARCH_STREAM = 1 << 42  # apart from the streams of sequences, bootstrap weights and dropout, which lie below it
 SITES = ("embedding", "attention", "residual")
 NORMS = ("none", "branch", "final")
 """none; LayerNorm on what attention writes (branch); LayerNorm of the residual stream before the unembedding (final)."""
@@ -51,7 +51,7 @@ class _Draws:
 
     def uniform(self, name: str) -> float:
         """Uniform over [0, 1)."""
-        return (draw_scalar(SEARCH_STREAM + self.seed, self.number, DRAWS.index(name)) >> 11) * 2.0**-53
+        return (draw_scalar(Draw.SEARCH.stream(self.seed), self.number, DRAWS.index(name)) >> 11) * 2.0**-53
 
     def between(self, name: str, low: float, high: float, log: bool = False) -> float:
         """Uniform or log-uniform over [low, high), to four significant digits so that it can be typed."""
@@ -70,7 +70,7 @@ class SearchSpace(Config):
     """number of tokens v (>= 8)"""
     steps: int = Field(5000, ge=1)
     """optimiser steps of every trial"""
-    seed: int = Field(0, ge=0, lt=MAX_TRAINING_SEED)
+    seed: int = Field(0, ge=0, lt=SEEDS)
     """fixes every trial's parameters and training seed"""
 
     def parameters(self, number: int) -> dict[str, Parameter]:
@@ -83,7 +83,7 @@ class SearchSpace(Config):
         draw = _Draws(self.seed, number)
         shapes = self.shapes
         cycle, place = divmod(number, len(shapes))
-        order = sorted(range(len(shapes)), key=lambda shape: draw_scalar(SEARCH_STREAM + self.seed, cycle, 1 << 20 | shape))
+        order = sorted(range(len(shapes)), key=lambda shape: draw_scalar(Draw.SEARCH.stream(self.seed), cycle, 1 << 20 | shape))
         parameters: dict[str, Parameter] = dict(shapes[order[place]])
         for site in SITES:
             on, rate = draw.uniform(f"{site} on") < 0.5, draw.between(f"{site} rate", *DROPOUT, log=True)
@@ -149,7 +149,7 @@ class SearchSpace(Config):
             learning_rate=float(drawn["learning_rate"]),
             weight_decay=float(drawn["weight_decay"]),
             warmup=min(100, self.steps // 10),
-            seed=_Draws(self.seed, number).integer("training seed", MAX_TRAINING_SEED),
+            seed=_Draws(self.seed, number).integer("training seed", SEEDS),
             save_every=self.steps,
         )
 

@@ -250,13 +250,13 @@ def post_norm_slope(vocab: int, lengths: Sequence[int]) -> float:
     return float(np.polyfit(np.log(lengths), -np.log(sigma * (1 - sigma)) / 2, 1)[0])
 
 
-def displacement_slope(tables: StudyTables, norm: str, lengths: Sequence[int], weights: str = "raw") -> Estimate:
-    """Mean over trials of the slope of log context displacement on log length.
+def displacement_slope(tables: StudyTables, norm: str, lengths: Sequence[int]) -> Estimate:
+    """Mean over trials of the slope of log context displacement on log length, raw weights.
 
     Trials whose displacement is not positive at all these lengths have no logarithm and are left out.
     """
     rows = tables.curves
-    chosen = rows[(rows["metric"] == "context_displacement") & (rows["weights"] == weights) & rows["length"].isin(lengths)]
+    chosen = rows[(rows["metric"] == "context_displacement") & (rows["weights"] == "raw") & rows["length"].isin(lengths)]
     table = chosen.pivot(index="number", columns="length", values="value")
     table = table[(tables.trials.loc[table.index, "norm"] == norm) & (table > 0).all(axis=1)]
     if table.empty:

@@ -132,12 +132,12 @@ def dropout_table(tables: StudyTables) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rank_table(tables: StudyTables, weights: str = "raw") -> pd.DataFrame:
-    """Spearman's correlation of each site's dropout rate with each outcome, over all trials and where the site is on."""
+def rank_table(tables: StudyTables) -> pd.DataFrame:
+    """Spearman's correlation of each site's dropout rate with each outcome (raw weights): all trials, and where it is on."""
     rows = []
     for site in SITES:
         for outcome, region in _outcomes_and_regions():
-            values = tables.outcome(outcome, region, weights)
+            values = tables.outcome(outcome, region, "raw")
             rates = tables.trials.loc[values.index, f"dropout_{site}"]
             for among, chosen in (("all trials", rates >= 0), ("site on", rates > 0)):
                 estimate = rank_correlation(rates[chosen].to_numpy(), values[chosen].to_numpy())
@@ -182,12 +182,12 @@ def _best_row(with_remedy: np.ndarray, without: np.ndarray, paired: bool) -> dic
     return row
 
 
-def importance_table(tables: StudyTables, weights: str = "raw") -> pd.DataFrame:
-    """Optuna's importances (PED-ANOVA) of every parameter for total variation beyond the training length; they sum to 1.
+def importance_table(tables: StudyTables) -> pd.DataFrame:
+    """Optuna's importances (PED-ANOVA) of every parameter for total variation beyond the training length, raw weights; sum 1.
 
     The evaluator looks at what tells the best tenth of the trials from all of them. Intervals: trials drawn again.
     """
-    values = tables.outcome(*OBJECTIVE, weights)
+    values = tables.outcome(*OBJECTIVE, "raw")
     names = [name for name in tables.space.distributions() if name in tables.trials]
     full = _importances(tables, values, names)
     random = np.random.default_rng(0)

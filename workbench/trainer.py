@@ -16,6 +16,7 @@ from torch import Tensor
 from models.checkpoint import DropoutKernel, TrainerState
 from models.config import WeightsName
 from models.random_stream import draw_scalar
+from models.streams import Draw
 from models.task import Task
 from models.tasks import make_task
 from models.transformer import GeneratorMasks, Transformer
@@ -23,8 +24,6 @@ from workbench.averaging import WeightAverager
 from workbench.optimizers import Optimizers
 from workbench.processes import ALONE, Processes
 from workbench.training_config import TrainingConfig
-
-DROPOUT_STREAM = 1 << 40  # apart from every stream of sequences: training seeds and evaluation streams lie below it
 
 
 def step_batches(
@@ -66,7 +65,7 @@ def _made_ahead(make: Callable[[int], Tensor], step: int) -> Iterator[Tensor]:
 
 def dropout_seed(seed: int, step: int, process: int = 0) -> int:
     """The seed of the dropout masks of optimiser step `step` of a run, below 2**63 as torch's generators want."""
-    return draw_scalar(DROPOUT_STREAM + seed, step, process) >> 1
+    return draw_scalar(Draw.DROPOUT.stream(seed), step, process) >> 1
 
 
 class Trainer:

@@ -9,9 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from models.config import AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig
-
-MAX_TRAINING_SEED = 2**32
-"""Training seeds lie below it and evaluation streams above: the two never share one (short inputs recur in both by chance)."""
+from models.streams import SEEDS
 
 
 class TrainingConfig(Config):
@@ -47,7 +45,7 @@ class TrainingConfig(Config):
     """AdamW's decay of the squared-gradient average"""
     gradient_clip: float = Field(1.0, gt=0)
     """largest norm of the whole gradient"""
-    seed: int = Field(0, ge=0, lt=MAX_TRAINING_SEED)
+    seed: int = Field(0, ge=0, lt=SEEDS)
     """fixes initial weights, sequences and dropout"""
     save_every: int = Field(1000, ge=1)
     """steps between checkpoints; the last step is always saved"""

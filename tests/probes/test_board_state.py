@@ -8,11 +8,11 @@ import torch
 from models.config import ModelConfig, TaskConfig
 from models.hooked import hook, load
 from models.importers import import_checkpoint
+from models.streams import Draw
 from models.transformer import Transformer
 from probes.board_fit import fit_probes
 from probes.board_probe import load_probe
 from probes.board_state import CONTROLS, board_state
-from probes.drawn_sequences import PROBE_STREAM
 from probes.harvest import Games, Target, labelled
 from probes.intervention_score import board_interventions
 from probes.subject import othello_subject
@@ -68,7 +68,7 @@ def test_guesses_are_what_counting_the_fitted_games_gives(checkpoint):
     frame = board_state(checkpoint, controls=("constant guess", "guess by length"), frames=("to_move",), **FEW)
     task = othello_subject(checkpoint).task
     target = Target("to_move")
-    fit, test = (labelled(task, task.sequences(PROBE_STREAM, *part)[:, :31], [target]) for part in ((0, 40), (40, 12)))
+    fit, test = (labelled(task, task.sequences(Draw.PROBES, *part)[:, :31], [target]) for part in ((0, 40), (40, 12)))
     seen, held = fit.states[target].numpy(), test.states[target].numpy()
     constant = np.array([np.bincount(seen[:, square], minlength=3).argmax() for square in range(36)])
     assert pooled(frame, control="constant guess", metric="accuracy").item() == pytest.approx((held == constant).mean())

@@ -7,10 +7,10 @@ import torch
 from models.checkpoint import Card
 from models.config import ModelConfig, TaskConfig
 from models.hooked import hook
+from models.streams import Draw
 from models.tasks import make_task
 from models.transformer import Transformer
 from probes.bracket_depth import bracket_depth
-from probes.drawn_sequences import PROBE_STREAM
 
 TASK = TaskConfig(name="brackets", kinds=2, depth=3)
 
@@ -52,7 +52,7 @@ def test_the_embedding_tells_no_more_than_the_last_bracket():
     """Two values of the stream: least squares gives the mean depth of each, and the depth read is the nearest to it."""
     frame = bracket_depth(counting_model(), 300, 200)
     task = make_task(TASK)
-    tokens = task.sequences(PROBE_STREAM, 0, 500)[:, :63]
+    tokens = task.sequences(Draw.PROBES, 0, 500)[:, :63]
     depths, opens = task.depths(tokens).double(), tokens < 2
     for length in (2, 5, 20, 63):
         read = torch.empty(200, dtype=torch.float64)

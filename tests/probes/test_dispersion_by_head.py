@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.config import ModelConfig, TaskConfig
 from models.hooked import hook, load
+from models.streams import Draw
 from models.tasks import make_task
 from models.transformer import Transformer
 from probes.dispersion_by_head import CONTROLS, METRICS, QUANTILES, DispersionSummary, _adding_to, dispersion
-from probes.drawn_sequences import PROBE_STREAM
 
 from .othello_models import SMALL, small_checkpoint
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory):
 
 def reference(model, task, sequences, metric):
     """Values [sequence, layer, head, length] from a full cache, row by row in numpy."""
-    tokens = task.sequences(PROBE_STREAM, 0, sequences)[:, : task.longest]
+    tokens = task.sequences(Draw.PROBES, 0, sequences)[:, : task.longest]
     _, cache = model.run_with_cache(tokens)
     patterns = torch.stack([cache[f"blocks.{layer}.attn.hook_pattern"] for layer in range(model.cfg.n_layers)], dim=1)
     rows = patterns.double().numpy()

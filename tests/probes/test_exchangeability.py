@@ -8,8 +8,8 @@ from models.othello.games import replay
 from models.othello.task import OthelloTask
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
+from models.streams import Draw
 from models.transformer import Transformer
-from probes.drawn_sequences import PROBE_STREAM
 from probes.exchangeability import METRICS, exchangeability, reordered
 
 from .othello_models import small_checkpoint
@@ -47,7 +47,7 @@ def test_metrics_are_what_the_definitions_say(tmp_path):
     path = small_checkpoint(tmp_path / "sets", shape, SETS)
     frame = exchangeability(path, sequences=12, lengths=[5])
     model, task = Transformer(shape, seed=1).eval(), SetComplementTask(9)
-    tokens = task.sequences(PROBE_STREAM, 0, 12)[:, :5]
+    tokens = task.sequences(Draw.PROBES, 0, 12)[:, :5]
     with torch.no_grad():
         logits = model(tokens)[:, -1].double().numpy()
     pairs = list(zip(logits, np.roll(logits, 1, axis=0), strict=True))

@@ -3,7 +3,8 @@ import torch
 
 from models.othello import labels
 from models.othello.task import OthelloTask
-from probes.drawn_sequences import PROBE_STREAM, batches
+from models.streams import Draw
+from probes.drawn_sequences import batches
 from probes.harvest import Games, Target, harvest, labelled
 from probes.residual_stream import layers_of
 from probes.subject import othello_subject
@@ -20,7 +21,7 @@ def subject(tmp_path_factory):
 
 def test_positions_are_those_with_a_legal_next_move_and_carry_their_labels(subject):
     task: OthelloTask = subject.task
-    tokens = task.sequences(PROBE_STREAM, 0, 300)[:, : task.longest]
+    tokens = task.sequences(Draw.PROBES, 0, 300)[:, : task.longest]
     positions = labelled(task, tokens, FRAMES)
     legal, mover = task.legal(tokens).any(-1), task.to_move(tokens)
     assert len(positions.rows) == int(legal.sum()) < legal.numel()  # some of these games end early
@@ -38,7 +39,7 @@ def test_positions_are_those_with_a_legal_next_move_and_carry_their_labels(subje
 
 
 def test_shuffled_labels_are_boards_of_another_game_at_the_same_length(subject):
-    tokens = subject.task.sequences(PROBE_STREAM, 0, 20)[:, : subject.task.longest]
+    tokens = subject.task.sequences(Draw.PROBES, 0, 20)[:, : subject.task.longest]
     positions = labelled(subject.task, tokens, FRAMES)
     boards = labels.board_state(subject.task.replay(tokens))
     other = boards[(positions.game - 1) % 20, positions.length - 1]
@@ -46,7 +47,7 @@ def test_shuffled_labels_are_boards_of_another_game_at_the_same_length(subject):
 
 
 def test_indicators_are_states_zero_and_one_by_target(subject):
-    positions = labelled(subject.task, subject.task.sequences(PROBE_STREAM, 0, 4)[:, :31], FRAMES[:2])
+    positions = labelled(subject.task, subject.task.sequences(Draw.PROBES, 0, 4)[:, :31], FRAMES[:2])
     first, second = (positions.states[target] for target in FRAMES[:2])
     expected = torch.cat([first == 0, first == 1, second == 0, second == 1], dim=1).float()
     assert torch.equal(positions.indicators, expected)
@@ -63,15 +64,15 @@ def test_every_game_is_seen_once_whatever_the_batch(subject, batch):
             seen.append(positions.tokens)
 
     harvest(subject, Games(3, 10, 31), FRAMES[:1], consume, batch=batch)
-    whole = subject.task.sequences(PROBE_STREAM + 3, 10, 21)[:, :31]
+    whole = subject.task.sequences(Draw.PROBES.stream(3), 10, 21)[:, :31]
     assert torch.equal(torch.cat(seen), whole)
     assert calls == list(layers_of(subject.model)) * len(seen)
     assert all(last - first >= 2 for first, last in batches(10, 31, batch))
 
 
 def test_fitting_and_measuring_share_no_game(subject):
-    fit = subject.task.sequences(PROBE_STREAM, 0, 400)
-    test = subject.task.sequences(PROBE_STREAM, 400, 400)
+    fit = subject.task.sequences(Draw.PROBES, 0, 400)
+    test = subject.task.sequences(Draw.PROBES, 400, 400)
     fitted = {tuple(game) for game in fit.tolist()}
     assert not fitted & {tuple(game) for game in test.tolist()}
 

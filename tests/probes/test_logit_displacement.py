@@ -8,7 +8,8 @@ import torch
 from models.hooked import load
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
-from probes.drawn_sequences import PROBE_STREAM, drawn_at_once
+from models.streams import Draw
+from probes.drawn_sequences import drawn_at_once
 from probes.logit_displacement import added_token, displacement, power_law, token_displacement
 
 from .set_complement_models import margins, model_logits, random_model, trained_model
@@ -36,7 +37,7 @@ def test_the_closed_form_follows_every_law():
 @pytest.mark.parametrize("model", [random_model(6, 0, solved=8.0), trained_model(6, 1)], ids=["random", "trained"])
 def test_against_plain_loops(model):
     sequences, vocab = 12, 6
-    permutations = SetComplementTask(vocab).sequences(PROBE_STREAM + 5, 0, sequences).numpy()
+    permutations = SetComplementTask(vocab).sequences(Draw.PROBES.stream(5), 0, sequences).numpy()
     frame = displacement(model, sequences=sequences, seed=5).set_index(["measure", "length"])
     for length in range(1, vocab):
         tokens = permutations[:, :length]
@@ -115,7 +116,7 @@ def test_adding_a_token_to_the_closed_form():
 
 def test_adding_a_token_against_plain_loops():
     model, vocab, length = random_model(6, 2, solved=5.0, attention=2.0), 6, 4
-    tokens = SetComplementTask(vocab).sequences(PROBE_STREAM, 0, 10).numpy()[:, :length]
+    tokens = SetComplementTask(vocab).sequences(Draw.PROBES, 0, 10).numpy()[:, :length]
     changes: dict[str, list[float]] = {"added": [], "query": [], "context": [], "absent": []}
     for first, second, added, query in tokens:
         after = model_logits(model, np.array([[first, second, added, query]]))[0]
@@ -132,7 +133,7 @@ def test_adding_a_token_against_plain_loops():
 
 
 def test_lengths_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="length 6 is outside 1 to 5"):
+    with pytest.raises(ValueError, match="length 6: expected lengths in 1 .. 5"):
         added_token(closed_form(6), [2, 6])
     with pytest.raises(ValueError, match="1 sequences are too few"):
         displacement(closed_form(6), sequences=1)

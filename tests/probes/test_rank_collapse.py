@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from models.hooked import load
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
+from models.streams import Draw
 from models.tasks import make_task
-from probes.drawn_sequences import PROBE_STREAM
 from probes.rank_collapse import pairwise_cosine, rank_collapse
 
 from .othello_models import SMALL_BOARD, small_checkpoint
@@ -49,7 +49,7 @@ def test_every_layer_and_length_is_there_and_padding_is_not(tmp_path):
     assert set(frame["layer"]) == {0, 1, 2} and set(frame["length"]) == set(range(2, 32))
     assert set(frame["control"]) == {"none", "random weights"}
     task = make_task(SMALL_BOARD)
-    tokens = task.sequences(PROBE_STREAM, 0, 150)[:, :31]
+    tokens = task.sequences(Draw.PROBES, 0, 150)[:, :31]
     present = task.legal(tokens).any(-1)[:, -1]
     _, cache = load(path).run_with_cache(tokens)
     expected = pairwise_cosine(cache["blocks.1.hook_resid_post"])[present, -1].mean()

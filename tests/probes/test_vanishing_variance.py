@@ -6,8 +6,8 @@ from models.config import ModelConfig, TaskConfig
 from models.hooked import load
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
+from models.streams import Draw
 from models.tasks import make_task
-from probes.drawn_sequences import PROBE_STREAM
 from probes.vanishing_variance import vanishing_variance
 
 from .othello_models import small_checkpoint
@@ -40,7 +40,7 @@ def test_spreads_are_those_of_all_outputs_at_both_sites(tmp_path):
     shape = ModelConfig(vocab=9, context=8, layers=2, heads=2, width=12, head_width=6, norm="branch", mlp_width=20)
     path = small_checkpoint(tmp_path / "branch", shape, SETS)
     frame = vanishing_variance(path, sequences=70, batch=32)
-    model, tokens = load(path), make_task(SETS).sequences(PROBE_STREAM, 0, 70)[:, :8]
+    model, tokens = load(path), make_task(SETS).sequences(Draw.PROBES, 0, 70)[:, :8]
     _, cache = model.run_with_cache(tokens)
     for layer in range(2):
         attention = model.blocks[layer].attn
@@ -59,7 +59,7 @@ def test_where_no_norm_follows_there_is_one_site_and_padding_is_left_out(tmp_pat
     frame = vanishing_variance(path, sequences=200)
     assert set(frame["site"]) == {"attention output"} and set(frame["control"]) == {"none", "random weights"}
     task = make_task(TaskConfig(name="othello", board=6))
-    tokens = task.sequences(PROBE_STREAM, 0, 200)[:, :31]
+    tokens = task.sequences(Draw.PROBES, 0, 200)[:, :31]
     present = task.legal(tokens).any(-1)
     _, cache = load(path).run_with_cache(tokens)
     last = cache["blocks.1.hook_attn_out"][present[:, -1], -1].double().var(dim=0).mean().sqrt()

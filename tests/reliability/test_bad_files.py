@@ -23,7 +23,7 @@ from models.othello.transcripts import read_transcripts, write_transcripts
 from models.othello.wthor import read_wthor
 from probes.board_probe import load_probe, save_probe
 from workbench.cli import run as command
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.fleet import Fleet
 from workbench.kept_parts import KeptParts
 from workbench.search_ledger import open_storage
@@ -219,7 +219,7 @@ def test_runs_that_go_on_from_spoilt_checkpoints(tmp_path, sound_run, count):
         return f"{what} {act.__name__}"
 
     options = {word[2:].replace("-", "_"): value for word, value in zip(words[2::2], words[3::2], strict=True)}
-    config = training_config("set-complement", {name: value for name, value in options.items() if name != "out"})
+    config = config_from_options("set-complement", {name: value for name, value in options.items() if name != "out"})
     shutil.copytree(sound_run, run)
     spoil_and_read(count, "runs gone on with", spoil, lambda: train(config, run))
 

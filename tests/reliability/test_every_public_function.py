@@ -34,7 +34,7 @@ from probes.intervention import intervene
 from probes.linear_probe import LinearProbe
 from probes.residual_stream import Model
 from probes.subject import Address, OthelloSubject, SetComplementSubject, Subject, othello_subject
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.comparison import compare
 from workbench.figures.export import save_figures
 from workbench.report import write_comparison, write_figures
@@ -152,7 +152,7 @@ def searching(tmp_path: Path, trials: Any = 1, **options: Any) -> object:
 
 
 def training(tmp_path: Path, **options: Any) -> object:
-    config = training_config("set-complement", {"vocab": 8, "width": 8, "head_width": 8, "batch": 2, "steps": 1})
+    config = config_from_options("set-complement", {"vocab": 8, "width": 8, "head_width": 8, "batch": 2, "steps": 1})
     return train(config, tmp_path / "run", **options)
 
 

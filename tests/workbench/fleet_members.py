@@ -1,6 +1,6 @@
 """Members for the tests of the fleet: small models with all that may differ between members."""
 
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.training_config import TrainingConfig
 
 FOLDED = {
@@ -24,7 +24,7 @@ STACKED = {
 def member(**options) -> TrainingConfig:
     """A small set-complement run of 50 steps."""
     small = {"vocab": 7, "width": 8, "head_width": 8, "batch": 12, "train_length": 4, "steps": 50, "warmup": 5}
-    return training_config("set-complement", small | options)
+    return config_from_options("set-complement", small | options)
 
 
 def various(count: int, sites: tuple[str, ...] = (), **options) -> list[TrainingConfig]:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from models.hooked import load
 from models.random_stream import draw_scalar
+from models.streams import Draw
 from workbench.ablation import ablate
 from workbench.components import component_names, find_sites
-from workbench.replacement import RESAMPLE_STREAM, read_replacement
+from workbench.replacement import read_replacement
 
 from ..gpt_shape import GPT
 from .random_weights import random_hooked, random_tokens
@@ -76,7 +77,7 @@ def test_the_mean_by_position_and_over_all_are_those_of_the_reference(gpt):
 def test_resample_takes_one_drawn_sequence_for_each_and_depends_on_the_seed(gpt):
     kept = cached(gpt, "blocks.0.hook_mlp_out", REFERENCE)
     for seed in (0, 5):
-        drawn = [draw_scalar(RESAMPLE_STREAM + seed, number, 0) % (1 << 63) % len(REFERENCE) for number in range(4)]
+        drawn = [draw_scalar(Draw.RESAMPLE.stream(seed), number, 0) % (1 << 63) % len(REFERENCE) for number in range(4)]
         with ablate(gpt, "blocks.0.mlp", method="resample", reference=REFERENCE, seed=seed):
             torch.testing.assert_close(cached(gpt, "blocks.0.hook_mlp_out"), kept[drawn], **CLOSE)
 

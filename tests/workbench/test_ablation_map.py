@@ -9,13 +9,13 @@ from tqdm.auto import tqdm
 from models.config import ModelConfig
 from models.hooked import load
 from models.set_complement.task import SetComplementTask
+from models.streams import Draw
 from models.tasks import make_task
-from probes.drawn_sequences import PROBE_STREAM
 from workbench import ablation_map as module
 from workbench.ablation import ablate
 from workbench.ablation_map import REFERENCES, ablation_map
 from workbench.components import component_name
-from workbench.evaluation import evaluate, evaluation_stream
+from workbench.evaluation import evaluate
 from workbench.intervals import paired_rate_interval
 from workbench.metrics import METRICS, POSITION_METRICS, position_metrics
 
@@ -36,8 +36,8 @@ def model():
 
 def by_loop(model, task, what, method, lengths, sequences, head=None, layer=0, position=None):
     """Clean and ablated metrics [sequence, length] of one component, by `ablate`."""
-    tokens = task.sequences(evaluation_stream(0), 0, sequences)[:, : lengths[-1]]
-    reference = task.sequences(PROBE_STREAM, 0, REFERENCES)[:, : lengths[-1]]
+    tokens = task.sequences(Draw.EVALUATION.stream(0), 0, sequences)[:, : lengths[-1]]
+    reference = task.sequences(Draw.PROBES, 0, REFERENCES)[:, : lengths[-1]]
     at = torch.tensor(lengths) - 1
     legal = task.legal(tokens)[:, at]
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_the_clean_model_is_that_of_evaluate_and_single_precision_will_do():
 def test_games_that_ended_are_left_out():
     frame = ablation_map("othello-mini-none", what="mlp", lengths=[59], sequences=64)
     task = make_task(load("othello-mini-none").card.task)
-    ended = ~task.legal(task.sequences(evaluation_stream(0), 0, 64)[:, :59])[:, 58].any(-1)
+    ended = ~task.legal(task.sequences(Draw.EVALUATION.stream(0), 0, 64)[:, :59])[:, 58].any(-1)
     assert ended.any()
     assert set(frame["sequences"]) == {64 - int(ended.sum())}
     assert frame["difference"].notna().all()

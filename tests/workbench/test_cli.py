@@ -15,7 +15,7 @@ from models.config import TaskConfig
 from models.othello.task import OthelloTask
 from models.othello.transcripts import write_transcripts
 from workbench.cli import run
-from workbench.cli_options import command_options, config_options, training_config
+from workbench.cli_options import command_options, config_from_options, config_options
 from workbench.commands import info
 
 SMALL = ["--vocab", "8", "--width", "16", "--head-width", "16", "--batch", "16", "--steps", "20", "--save-every", "10"]
@@ -30,7 +30,7 @@ SMALL = ["--vocab", "8", "--width", "16", "--head-width", "16", "--batch", "16",
     ],
 )
 def test_options_and_configuration_are_inverse(options):
-    config = training_config("set-complement", options)
+    config = config_from_options("set-complement", options)
     words = command_options(config)
     flags = {option.flag: option.parameter for option in config_options()}
     given = {}
@@ -40,11 +40,11 @@ def test_options_and_configuration_are_inverse(options):
             given["final_norm"] = True
         else:
             given[flags[flag]], *words = words
-    assert training_config("set-complement", given) == config
+    assert config_from_options("set-complement", given) == config
 
 
 def test_othello_options_and_the_negative_flag():
-    config = training_config("othello", {"final_norm": False, "board": 6})
+    config = config_from_options("othello", {"final_norm": False, "board": 6})
     assert config.task == TaskConfig(name="othello", board=6)
     assert config.train_length == 31
     assert "--no-final-norm" in command_options(config)

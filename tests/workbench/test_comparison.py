@@ -9,9 +9,10 @@ from models import checkpoint
 from models.checkpoint import CheckpointError
 from models.config import AveragingConfig, DropoutRates
 from models.hooked import load
+from models.streams import Draw
 from workbench import comparison
 from workbench.comparison import card_table, compare, find_checkpoints
-from workbench.evaluation import evaluate, evaluation_stream
+from workbench.evaluation import evaluate
 from workbench.intervals import BootstrapMeans, paired_rate_interval, percentile_interval, poisson_weights
 from workbench.metrics import METRICS, position_metrics
 from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, SEED_COLUMNS, read_table, with_seed_spread, write_table
@@ -76,7 +77,7 @@ def test_paired_differences_against_explicit_replicates(runs, frame, weights, re
         return position_metrics(model(tokens).detach(), task.legal(tokens))
 
     task = comparison.make_task(load(runs / "none-0").card.task)
-    task_tokens = task.sequences(evaluation_stream(0), 0, 60)[:, :7].numpy()
+    task_tokens = task.sequences(Draw.EVALUATION.stream(0), 0, 60)[:, :7].numpy()
     first, second = measured("attention-0", weights), measured(*reference)
     bootstrap_weights = poisson_weights(0, torch.arange(60), 1000)
     present = torch.ones(60, 7, dtype=torch.bool)

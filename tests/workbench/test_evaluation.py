@@ -12,8 +12,9 @@ from models.hooked import load
 from models.importers import import_checkpoint
 from models.othello.task import OthelloTask
 from models.set_complement.task import SetComplementTask
+from models.streams import Draw
 from models.tasks import make_task
-from workbench.evaluation import TRAINING_SEEDS, as_json, evaluate, evaluation_stream
+from workbench.evaluation import as_json, evaluate
 from workbench.metrics import METRICS, position_metrics
 from workbench.table import COLUMNS
 
@@ -56,7 +57,7 @@ def test_one_causal_pass_is_a_pass_a_length(tmp_path):
     model = load(save_run(tmp_path, "run", layers=2))
     task = make_task(model.card.task)
     table = table_of(evaluate(model, sequences=40))
-    tokens = task.sequences(evaluation_stream(0), 0, 40)
+    tokens = task.sequences(Draw.EVALUATION.stream(0), 0, 40)
     for s in range(1, 8):
         logits = model(tokens[:, :s])[:, -1:].detach()
         expected = position_metrics(logits, task.legal(tokens[:, :s])[:, -1:])
@@ -82,10 +83,8 @@ def test_same_arguments_same_frame_and_seeds_differ(tmp_path):
 
 
 def test_evaluation_never_sees_a_training_stream():
-    assert evaluation_stream(0) == TRAINING_SEEDS == 2**32
-    assert evaluation_stream(2**32 - 1) < 2**33
     task = SetComplementTask(12)
-    assert not torch.equal(task.sequences(evaluation_stream(0), 0, 5), task.sequences(0, 0, 5))
+    assert not torch.equal(task.sequences(Draw.EVALUATION.stream(0), 0, 5), task.sequences(0, 0, 5))
 
 
 def test_columns_and_labels(tmp_path):
@@ -105,7 +104,7 @@ def test_othello_leaves_out_ended_games(tmp_path):
     run = save_run(tmp_path, "mini", vocab=61, train_length=30)
     frame = evaluate(run, sequences=200)
     task = OthelloTask()
-    tokens = task.sequences(evaluation_stream(0), 0, 200)[:, :59]
+    tokens = task.sequences(Draw.EVALUATION.stream(0), 0, 200)[:, :59]
     going_on = task.legal(tokens).any(dim=-1).sum(dim=0)
     counts = frame[frame["metric"] == "illegal_mass"].set_index("length")["sequences"]
     assert counts.tolist() == going_on.tolist()
@@ -174,10 +173,10 @@ def test_progress_is_shown_on_request(tmp_path, capsys):
         ({"batch": 0}, "batch is 0, expected at least 1"),
         ({"lengths": [0]}, r"length 0: expected lengths in 1 \.\. 8"),
         ({"lengths": []}, "length list is empty"),
-        ({"seed": -1}, r"evaluation seed -1 is outside"),
-        ({"seed": 2**32}, r"evaluation seed 4294967296 is outside"),
+        ({"seed": -1}, r"seed -1 is outside"),
+        ({"seed": 2**32}, r"seed 4294967296 is outside"),
         ({"task": None}, "no card to tell its task"),
-        ({"task": SetComplementTask(5)}, "the model predicts 9 tokens, task set-complement has 5"),
+        ({"task": SetComplementTask(5)}, "the model has 9 tokens, its task set-complement has 5"),
     ],
 )
 def test_errors_are_one_sentence(arguments, message):

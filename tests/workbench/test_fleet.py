@@ -8,7 +8,7 @@ import torch
 from models.checkpoint import CheckpointError, read_card, read_weights
 from models.config import WEIGHTS
 from models.transformer import GeneratorMasks, Transformer
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.fleet import Fleet, fleet_key
 from workbench.trainer import Trainer, dropout_seed, step_batches
 
@@ -69,7 +69,7 @@ def test_every_shape_and_dropout_site_has_the_logits_of_solo_runs(float64, shape
 
 def test_an_othello_fleet_has_the_logits_of_solo_runs(float64):
     options = {"board": 6, "layers": 1, "heads": 2, "width": 8, "head_width": 4, "mlp_width": 8, "batch": 3, "steps": 4}
-    fleet = Fleet([training_config("othello", options | {"seed": i, "targets": ("hard", "soft")[i]}) for i in range(2)])
+    fleet = Fleet([config_from_options("othello", options | {"seed": i, "targets": ("hard", "soft")[i]}) for i in range(2)])
     fleet.run()
     assert_equals_solo_runs(fleet)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from models.random_stream import draws
-from workbench.evaluation import evaluation_stream
+from models.streams import Draw
 from workbench.intervals import (
     BootstrapMeans,
     DiscordantPairs,
@@ -45,10 +45,10 @@ def test_weights_are_a_pure_function_of_seed_index_and_replicate():
     assert not torch.equal(whole, poisson_weights(4, torch.arange(20), 30))
 
 
-@pytest.mark.parametrize("stream", [lambda seed: seed, evaluation_stream], ids=["training", "evaluation"])
-def test_weights_have_nothing_to_do_with_the_sequences_of_their_seed(stream):
+@pytest.mark.parametrize("draw", [Draw.TRAINING, Draw.EVALUATION])
+def test_weights_have_nothing_to_do_with_the_sequences_of_their_seed(draw):
     indices = torch.arange(4000)
-    drawn = draws(stream(3), indices, 50).numpy().view(np.uint64)
+    drawn = draws(draw.stream(3), indices, 50).numpy().view(np.uint64)
     correlations = [stats.spearmanr(*pair).statistic for pair in zip(drawn.T, poisson_weights(3, indices, 50).T, strict=True)]
     assert np.abs(correlations).max() < 5 / np.sqrt(4000)
 

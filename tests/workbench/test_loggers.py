@@ -13,7 +13,7 @@ import pytest
 
 from workbench import loggers
 from workbench.cli import run as command
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.run import read_metrics
 from workbench.training import train
 
@@ -22,7 +22,7 @@ WORDS = shlex.split("train set-complement --vocab 8 --width 16 --head-width 16 -
 
 def small(**options):
     sizes = {"vocab": 8, "width": 16, "head_width": 16, "batch": 16, "steps": 20, "log_every": 5, "save_every": 10}
-    return training_config("set-complement", sizes | options)
+    return config_from_options("set-complement", sizes | options)
 
 
 def scalars(run) -> dict[str, dict[int, float]]:

@@ -5,8 +5,8 @@ import torch
 from models.hooked import load
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
+from models.streams import Draw
 from models.tasks import make_task
-from probes.drawn_sequences import PROBE_STREAM
 from workbench.logit_attribution import attribute, logit_attribution
 
 from ..gpt_shape import GPT
@@ -62,7 +62,7 @@ def test_othello_by_layer_and_head_without_games_that_ended():
     own = frame[frame["component"] != "total"].groupby("length")["value"].sum()
     total = frame[frame["component"] == "total"].set_index("length")
     np.testing.assert_allclose(own, total["value"], rtol=1e-4)
-    tokens = make_task(model.card.task).sequences(PROBE_STREAM + 2, 0, 12)[:, :59]
+    tokens = make_task(model.card.task).sequences(Draw.PROBES.stream(2), 0, 12)[:, :59]
     legal = make_task(model.card.task).legal(tokens)
     ended = ~legal[:, 58].any(-1)
     assert ended.sum() == 1 and list(total["sequences"]) == [12, 11]

@@ -6,7 +6,7 @@ import torch
 
 from models.checkpoint import read_card, run_checkpoints
 from models.transformer import Transformer
-from workbench.cli_options import command_options, training_config
+from workbench.cli_options import command_options, config_from_options
 from workbench.fleet import Fleet
 from workbench.optimizers import BlockMuon, Optimizers
 from workbench.run import read_metrics
@@ -17,7 +17,7 @@ SHAPE = {"layers": 2, "heads": 3, "width": 12, "head_width": 4, "mlp_width": 20,
 
 
 def muon(**options):
-    return training_config("othello", {**SHAPE, "optimizer": "muon", "log_every": 10, "save_every": 20} | options)
+    return config_from_options("othello", {**SHAPE, "optimizer": "muon", "log_every": 10, "save_every": 20} | options)
 
 
 def with_gradients(config) -> dict[str, torch.nn.Parameter]:

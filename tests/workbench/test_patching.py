@@ -6,7 +6,7 @@ import torch
 from transformer_lens import patching
 
 from models.set_complement.task import SetComplementTask
-from workbench.evaluation import evaluation_stream
+from models.streams import Draw
 from workbench.metrics import position_metrics
 from workbench.patching import metric_at, patch
 
@@ -78,7 +78,7 @@ def test_intervals_are_over_sequences(gpt):
 
 def test_a_metric_at_a_length_is_that_of_the_registry():
     task = SetComplementTask(11)
-    tokens = task.sequences(evaluation_stream(0), 0, 3)[:, :6]
+    tokens = task.sequences(Draw.EVALUATION.stream(0), 0, 3)[:, :6]
     logits = torch.randn(3, 6, 11, generator=torch.Generator().manual_seed(0))
     whole = position_metrics(logits, task.legal(tokens))
     assert torch.equal(metric_at(task, tokens, "margin")(logits), whole["margin"][:, 5])

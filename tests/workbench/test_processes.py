@@ -20,7 +20,7 @@ import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints
 from models.transformer import GeneratorMasks
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.processes import ALONE, Processes, in_main_process, launched_processes
 from workbench.run import read_metrics
 from workbench.trainer import Trainer, step_batches
@@ -36,7 +36,7 @@ import os, threading, torch
 os.environ |= environment
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.training import train
 
 for job in jobs:
@@ -48,7 +48,7 @@ for job in jobs:
         if row["step"] == job.get("kill_at"):
             os.kill(os.getpid(), 9)
 
-    train(training_config("othello", job["options"]), job["out"], stop=stop, on_log=on_log)
+    train(config_from_options("othello", job["options"]), job["out"], stop=stop, on_log=on_log)
     assert stop.is_set() == ("stop_at" in job), "all processes are asked to stop"
 """
 
@@ -111,7 +111,7 @@ def test_checkpoints_and_lines_are_written_once_and_count_all_sequences(runs):
 
 def test_short_games_are_unequally_many_for_the_two():
     """Else the tests above would not see a mean of the two processes' means."""
-    config = training_config("othello", OPTIONS)
+    config = config_from_options("othello", OPTIONS)
     streams = [step_batches(config, Trainer(config).task, 1, Processes(index, 2)) for index in range(2)]
     padding = [[int((next(stream) == 0).sum()) for _ in range(20)] for stream in streams]
     assert padding[0] != padding[1]
@@ -125,12 +125,12 @@ def test_what_the_main_process_refuses_ends_all(tmp_path):
 
 def test_a_batch_that_does_not_split_is_refused():
     with pytest.raises(ValueError, match="batch 12 does not split evenly over 5 processes; give a multiple of their number"):
-        Trainer(training_config("othello", OPTIONS), Processes(0, 5))
+        Trainer(config_from_options("othello", OPTIONS), Processes(0, 5))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_parts_of_a_batch_are_its_rows_in_order_without_overlap(count):
-    config = training_config("othello", OPTIONS)
+    config = config_from_options("othello", OPTIONS)
     task = Trainer(config).task
     streams = [step_batches(config, task, 3, Processes(index, count)) for index in range(count)]
     for step in (3, 4):
@@ -173,7 +173,7 @@ def test_the_command_under_accelerate_launch(tmp_path):
     assert output.count("stopped; the same command goes on") == 1
     (folder,) = run_checkpoints(run)
     step = read_card(folder).step
-    config = training_config("othello", read_options(words) | {"steps": step})
+    config = config_from_options("othello", read_options(words) | {"steps": step})
     train(config, tmp_path / "alone")
     assert losses(run) == pytest.approx(losses(tmp_path / "alone")[: len(losses(run))], rel=0, abs=2e-6)
     rows = [{key: row[key] for key in row if key != "tokens_per_s"} for row in read_metrics(run)]

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 
-from workbench.search_ledger import Claim, Ledger
+from workbench.search_ledger import HeldTrial, Ledger
 from workbench.search_space import SearchSpace
 
 SPACE = SearchSpace(vocab=8, steps=10, seed=5)
@@ -149,7 +149,7 @@ def test_a_worker_that_only_slept_cannot_complete_what_was_taken_from_it(url):
     assert rows[1, 1].value == 0.25
 
 
-def _silence(ledger: Ledger, claims: Sequence[Claim]) -> None:
+def _silence(ledger: Ledger, claims: Sequence[HeldTrial]) -> None:
     """Makes the last sign of life of these claims an hour old."""
     with ledger.storage.engine.begin() as connection:
         for claim in claims:
@@ -158,12 +158,12 @@ def _silence(ledger: Ledger, claims: Sequence[Claim]) -> None:
             connection.execute(sa.update(TrialHeartbeatModel).where(chosen).values(heartbeat=heartbeat - timedelta(hours=1)))
 
 
-def _last_sign(ledger: Ledger, claim: Claim) -> datetime:
+def _last_sign(ledger: Ledger, claim: HeldTrial) -> datetime:
     with ledger.storage.engine.begin() as connection:
         return connection.scalars(_heartbeat_of(claim)).one()
 
 
-def _heartbeat_of(claim: Claim) -> sa.Select[tuple[datetime]]:
+def _heartbeat_of(claim: HeldTrial) -> sa.Select[tuple[datetime]]:
     return sa.select(TrialHeartbeatModel.heartbeat).where(TrialHeartbeatModel.trial_id == claim.trial._trial_id)
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints
-from workbench.cli_options import training_config
+from workbench.cli_options import config_from_options
 from workbench.run import Run, RunError, RunRecord, read_metrics, read_run
 from workbench.trainer import Trainer, step_batches
 from workbench.training import train
 
 
 def small(**options):
-    return training_config(
+    return config_from_options(
         "set-complement",
         {"vocab": 8, "width": 16, "head_width": 16, "batch": 32, "steps": 60, "save_every": 20, "log_every": 10} | options,
     )
@@ -146,8 +146,8 @@ def test_what_is_no_run_is_named(tmp_path):
 
 def test_a_second_writer_is_refused_naming_the_first(tmp_path):
     hold = (
-        "import pathlib, sys\nfrom workbench.run import *\nfrom workbench.cli_options import training_config\n"
-        "record = RunRecord(config=training_config('set-complement', {'vocab': 8}), command='', versions={})\n"
+        "import pathlib, sys\nfrom workbench.run import *\nfrom workbench.cli_options import config_from_options\n"
+        "record = RunRecord(config=config_from_options('set-complement', {'vocab': 8}), command='', versions={})\n"
         "with open_run(pathlib.Path(sys.argv[1]), record):\n    print('held', flush=True)\n    sys.stdin.read()"
     )
     first = subprocess.Popen(
@@ -204,7 +204,7 @@ def test_learning_rate_schedules():
 
 
 def test_a_games_padding_is_not_learnt(tmp_path):
-    config = training_config(
+    config = config_from_options(
         "othello", {"layers": 1, "heads": 1, "width": 8, "head_width": 8, "mlp_width": 8, "steps": 1, "batch": 4}
     )
     trainer = Trainer(config)
@@ -219,7 +219,7 @@ def test_a_games_padding_is_not_learnt(tmp_path):
 
 def test_soft_targets_leave_out_where_a_game_is_over():
     shape = {"layers": 1, "heads": 1, "width": 8, "head_width": 8, "mlp_width": 8}
-    config = training_config("othello", {"board": 6, "targets": "soft", "steps": 1, "batch": 64} | shape)
+    config = config_from_options("othello", {"board": 6, "targets": "soft", "steps": 1, "batch": 64} | shape)
     trainer = Trainer(config)
     batch = next(step_batches(config, trainer.task, 1))
     legal = trainer.task.legal(batch[:, :-1])

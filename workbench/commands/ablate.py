@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from models.config import WeightsName
-from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths
+from workbench.commands.options import Checkpoint, Device, EvaluationSeed, Formats, Lengths, Sequences, Weights, parse_lengths
 
 
 def ablate(
@@ -19,12 +18,13 @@ def ablate(
     ] = "zero",
     lengths: Lengths = None,
     sequences: Sequences = 500,
-    weights: Annotated[WeightsName, typer.Option(help="Which weights.")] = "raw",
+    weights: Weights = "raw",
     out: Annotated[Path, typer.Option(help="Folder for table and figures; an interrupted map goes on from its parts/.")] = Path(
         "ablation"
     ),
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
 ) -> None:
     """The change in every metric by layer, head and length when a component is ablated, with intervals."""
     chosen = parse_lengths(lengths)
@@ -43,6 +43,7 @@ def ablate(
         sequences,
         seed,
         weights=weights,
+        device=device,
         keep=out / "parts" / f"{name}-{weights}",
         progress=True,
     )

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from models.config import WeightsName
-from workbench.commands.options import Checkpoint, Formats, JsonFile
+from workbench.commands.options import Checkpoint, Formats, JsonFile, Weights
 
 
 def certify(
     checkpoint: Checkpoint,
-    weights: Annotated[WeightsName, typer.Option(help="Which weights.")] = "raw",
+    weights: Weights = "raw",
     json_file: JsonFile = None,
     out: Annotated[Path | None, typer.Option(help="Also write the table and the figure of the worst gap here.")] = None,
     formats: Formats = "html",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from models.config import WEIGHTS
-from workbench.commands.options import EvaluationSeed, Formats, Lengths, Sequences, parse_lengths, parse_words
+from workbench.commands.options import Device, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths, parse_words
 
 
 def compare(
@@ -15,6 +15,7 @@ def compare(
     sequences: Sequences = 2000,
     lengths: Lengths = None,
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
     weights: Annotated[str, typer.Option(help="Which weights, any of raw,ema,bema.")] = "raw,ema,bema",
     steps: Annotated[Literal["last", "all"], typer.Option(help="The last checkpoint of a run, or all of them.")] = "last",
     formats: Formats = "html,pdf,svg,png",
@@ -34,6 +35,7 @@ def compare(
         seed=seed,
         weights=chosen,
         steps=steps,
+        device=device,
         formats=formats.split(","),
         progress=True,
     )

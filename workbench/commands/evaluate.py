@@ -1,20 +1,19 @@
 """`workbench evaluate`: every metric of one checkpoint at every length."""
 
 import json
-from typing import Annotated
 
 import typer
 
-from models.config import WeightsName
-from workbench.commands.options import Checkpoint, EvaluationSeed, JsonFile, Lengths, Sequences, parse_lengths
+from workbench.commands.options import Checkpoint, Device, EvaluationSeed, JsonFile, Lengths, Sequences, Weights, parse_lengths
 
 
 def evaluate(
     checkpoint: Checkpoint,
     sequences: Sequences = 2000,
-    weights: Annotated[WeightsName, typer.Option(help="Which weights.")] = "raw",
+    weights: Weights = "raw",
     lengths: Lengths = None,
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
     json_file: JsonFile = None,
 ) -> None:
     """Measure one checkpoint at every length, with 95 % intervals over sequences."""
@@ -23,7 +22,7 @@ def evaluate(
     from workbench.evaluation import as_json
     from workbench.evaluation import evaluate as evaluate_model
 
-    frame = evaluate_model(checkpoint, weights=weights, sequences=sequences, seed=seed, lengths=wanted, progress=True)
+    frame = evaluate_model(checkpoint, None, sequences, seed, wanted, weights=weights, device=device, progress=True)
     typer.echo(frame.pivot(index="length", columns="metric", values="value").to_string(float_format="{:.4g}".format))
     if json_file is not None:
         write_file(json_file, json.dumps(as_json(frame, sequences), indent=1).encode())

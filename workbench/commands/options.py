@@ -6,13 +6,15 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from models.config import MOST
+from models.config import MOST, WeightsName
 
 Word = TypeVar("Word", bound=str)
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder, a run (its last step) or a bundled name.")]
 Sequences = Annotated[int, typer.Option(min=2, help="How many fresh sequences to measure on.")]
 EvaluationSeed = Annotated[int, typer.Option(min=0, help="Which fresh sequences: a stream apart from all of training.")]
+Weights = Annotated[WeightsName, typer.Option(help="Which weights.")]
+Device = Annotated[str, typer.Option(help="Where the model is put: cpu, cuda.")]
 Lengths = Annotated[str | None, typer.Option(help="Input lengths, such as 1:59, 5:59:5 or 4,8,16; all when not given.")]
 
 

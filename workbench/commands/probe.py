@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.config import WeightsName
-from workbench.commands.options import Checkpoint, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths, parse_words
+from workbench.commands.options import (
+    Checkpoint,
+    Device,
+    EvaluationSeed,
+    Formats,
+    Lengths,
+    Sequences,
+    Weights,
+    parse_lengths,
+    parse_words,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,9 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what is inside a checkpoint.")
 
-Weights = Annotated[WeightsName, typer.Option(help="Which weights.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the tables and figures; the probe's name when not given.")]
-Device = Annotated[str, typer.Option(help="Where the model and the fits are put: cpu, cuda.")]
 BALANCE = ["length", "role", "displacement", "spread", "margin", "absent_spread", "misordered"]
 POWER_LAW = ["slope", "ci_low", "ci_high", "law", "tokens", "not_positive"]
 FitGames = Annotated[int, typer.Option(min=2, help="Games to fit the probes on.")]
@@ -60,10 +67,7 @@ def displacement(
         weight_tables = logit_tables(model).frame()
         tables |= {"logit-tables": weight_tables, "structure": displacement_structure(model)}
         tables["two-token-identity"] = two_token_identity(model, seed=seed)
-        for name in weight_tables["table"].unique():
-            figures[f"table-{name.replace(' ', '-')}"] = draw.displacement_table(weight_tables, name)
-        figures["structure"] = draw.displacement_structure(tables["structure"])
-        figures["two-token-identity"] = draw.two_token_residual(tables["two-token-identity"])
+        figures |= draw.table_figures(weight_tables, tables["structure"], tables["two-token-identity"])
     wide = by_length.pivot(index="length", columns="measure", values="value")
     wide["misordered"] = by_length[by_length["measure"] == "margin"].set_index("length")["not_positive"]
     typer.echo(f"displacement and margin in logits, means, and the share of inputs misordered\n{_text(wide, index=True)}")
@@ -89,6 +93,7 @@ def dispersion(
     sequences: Sequences = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
 ) -> None:
     """How widely attention spreads, by layer, head and length, beside its controls, and what goes with it."""
     from models.checkpoint import find_checkpoint, read_card
@@ -98,7 +103,7 @@ def dispersion(
     from workbench.evaluation import evaluate
     from workbench.figures import dispersion as draw
 
-    model = load(checkpoint, weights)
+    model = load(checkpoint, weights, device)
     frame = probe_dispersion(model, sequences=sequences, seed=seed, progress=True)
     evaluation = evaluate(model, sequences=sequences, seed=seed, progress=True)
     pushed = (
@@ -224,12 +229,13 @@ def vanishing_variance(
     sequences: Sequences = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
 ) -> None:
     """Spread of the attention output by layer and length, and its log-log slope (arXiv 2504.02827)."""
     from probes.vanishing_variance import vanishing_variance as probe
     from workbench.figures.related_diagnostics import vanishing_variance as draw
 
-    frame = probe(checkpoint, sequences=sequences, seed=seed, weights=weights, progress=True)
+    frame = probe(checkpoint, sequences=sequences, seed=seed, weights=weights, device=device, progress=True)
     slopes = frame[frame["metric"] == "slope"]
     typer.echo(
         "slope of log spread on log length\n" + _text(slopes[["control", "site", "layer", "value", "ci_low", "ci_high"]])
@@ -245,12 +251,13 @@ def rank_collapse(
     sequences: Sequences = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
 ) -> None:
     """Do the residual streams of a sequence become alike? Mean pairwise cosine by layer and length."""
     from probes.rank_collapse import rank_collapse as probe
     from workbench.figures.related_diagnostics import rank_collapse as draw
 
-    frame = probe(checkpoint, sequences=sequences, seed=seed, weights=weights, progress=True)
+    frame = probe(checkpoint, sequences=sequences, seed=seed, weights=weights, device=device, progress=True)
     longest = frame[frame["length"] == frame["length"].max()]
     typer.echo(_text(longest[["control", "layer", "length", "value", "ci_low", "ci_high"]]))
     _write({"rank-collapse": frame}, {"rank-collapse": draw(frame)}, out or Path("rank-collapse"), formats)
@@ -265,12 +272,21 @@ def exchangeability(
     lengths: Lengths = None,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
 ) -> None:
     """How much the last prediction changes when the earlier tokens change their order, beside that of another sequence."""
     from probes.exchangeability import exchangeability as probe
     from workbench.figures.related_diagnostics import exchangeability as draw
 
-    frame = probe(checkpoint, sequences=sequences, seed=seed, lengths=parse_lengths(lengths), weights=weights, progress=True)
+    frame = probe(
+        checkpoint,
+        sequences=sequences,
+        seed=seed,
+        lengths=parse_lengths(lengths),
+        weights=weights,
+        device=device,
+        progress=True,
+    )
     typer.echo(_text(frame[["pair", "length", "metric", "value", "ci_low", "ci_high"]]))
     _write({"exchangeability": frame}, {"exchangeability": draw(frame)}, out or Path("exchangeability"), formats)
 
@@ -282,12 +298,13 @@ def entropy_at_initialisation(
     sequences: Sequences = 100,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
+    device: Device = "cpu",
 ) -> None:
     """Normalised dispersion of untrained models of the checkpoint's shape, with query and key weights scaled."""
     from probes.entropy_at_initialisation import entropy_at_initialisation as probe
     from workbench.figures.related_diagnostics import entropy_at_initialisation as draw
 
-    frame = probe(checkpoint, sequences=sequences, seed=seed, progress=True)
+    frame = probe(checkpoint, sequences=sequences, seed=seed, device=device, progress=True)
     longest = frame[frame["length"] == frame["length"].max()]
     typer.echo(_text(longest[["scale", "layer", "length", "value", "ci_low", "ci_high"]]))
     name = "entropy-at-initialisation"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from models.config import TaskName
-from workbench.cli_options import training_config, with_config_options
+from workbench.cli_options import config_from_options, with_config_options
 
 
 @with_config_options
@@ -22,7 +22,7 @@ def train(
     wandb: Annotated[bool, typer.Option("--wandb", help="Also log to Weights & Biases, over the network.")] = False,
 ) -> None:
     """Train one model, keeping raw, EMA and BEMA weights; the same command goes on with a stopped run."""
-    config = training_config(task, options)
+    config = config_from_options(task, options)
     from workbench.loggers import LoggerName
     from workbench.processes import in_main_process
     from workbench.training import train as train_run

@@ -25,6 +25,18 @@ SYMBOLS = dict(zip(COLOURS, MARKERS, strict=False))
 LAW_DASH, NEEDED_DASH = "7px,3px", "2px,2px"
 
 
+def table_figures(tables: pd.DataFrame, structure: pd.DataFrame, identity: pd.DataFrame) -> dict[str, go.Figure]:
+    """The figures, by name, of a model that has logit tables: each table, the structure and the two-token identity.
+
+    Args:
+        tables: of `LogitTables.frame`.
+        structure: of `probes.displacement_structure`.
+        identity: of `probes.two_token_identity`.
+    """
+    drawn = {f"table-{name.replace(' ', '-')}": displacement_table(tables, name) for name in tables["table"].unique()}
+    return drawn | {"structure": displacement_structure(structure), "two-token-identity": two_token_residual(identity)}
+
+
 def displacement_by_length(frame: pd.DataFrame, fit: pd.DataFrame | None = None) -> go.Figure:
     """Three panels against length: displacement with the 2/s law (log-log), margin, and the share that is not positive.
 

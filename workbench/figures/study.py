@@ -37,7 +37,7 @@ def study_figures(
     return {
         "averaging-by-length": averaging_by_length(tables),
         "dropout-effects": dropout_effects_figure(effects),
-        "displacement-by-length": displacement_by_length(tables),
+        "displacement-decay": displacement_decay(tables),
         "partial-dependence": partial_dependence_figure(dependence, "total_variation", "beyond"),
         "importances": importances_figure(importances),
     }
@@ -133,7 +133,7 @@ def dropout_effects_figure(effects: pd.DataFrame) -> go.Figure:
     return _finish(fig, "Effect of dropout at each site, all else held equal", 300 * -(-len(shown) // columns) + 80)
 
 
-def displacement_by_length(tables: StudyTables) -> go.Figure:
+def displacement_decay(tables: StudyTables) -> go.Figure:
     """Mean log displacement of context tokens against length on log axes, raw weights, one curve a norm, with both laws.
 
     Each law is put through the mean of all trials at length 2; bands are 95 % intervals over trials.

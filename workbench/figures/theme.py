@@ -136,20 +136,18 @@ def length_axis(
     row: int | None = None,
     col: int | None = None,
     title: str = "length (tokens seen)",
-    label: bool = True,
 ) -> go.Figure:
     """Titles the x axis of a panel (all of them without row and col) as length and marks the training length, where known."""
     place: dict[str, Any] = {name: at for name, at in (("row", row), ("col", col)) if at is not None}
     fig.update_xaxes(title_text=title, showgrid=False, **place)  # plotly draws grid lines over the mark
     if train_length is not None:
-        mark_training_length(fig, train_length, label=label, **place)
+        mark_training_length(fig, train_length, **place)
     return fig
 
 
 def mark_training_length(
     fig: go.Figure,
     train_length: int,
-    label: bool = True,
     at: float | None = None,
     layer: Literal["below", "above"] = "below",
     **place: int,
@@ -159,12 +157,11 @@ def mark_training_length(
     Args:
         fig: whose axes have their type already.
         train_length: the length.
-        label: write `trained to ...` above the line.
         at: where the line is, if the x axis is not the length.
         layer: above, for panels that are filled.
         place: row and col of a panel; all panels without.
     """
-    text = dict(annotation_text=f"trained to {train_length}", annotation_font=dict(size=11, color=MUTED)) if label else {}
+    text = dict(annotation_text=f"trained to {train_length}", annotation_font=dict(size=11, color=MUTED))
     line = dict(color=MUTED, width=1.5, dash="longdashdot")
     before = len(fig.layout.annotations)
     fig.add_vline(train_length if at is None else at, line=line, layer=layer, annotation_position="top", **text, **place)

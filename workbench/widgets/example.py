@@ -8,9 +8,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 
 from models.hooked import HookedTransformer
+from models.streams import Draw
 from models.task import Task
 from probes.attention_dispersion import effective_tokens, row_entropy
-from workbench.evaluation import evaluation_stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def read_example(model: HookedTransformer, task: Task, number: int) -> Example:
             f"the model predicts {model.cfg.d_vocab_out} tokens, task {task.name} has {task.vocab}; choose its task"
         )
     longest = min(task.longest, model.cfg.n_ctx)
-    tokens = task.sequences(evaluation_stream(0), number, 1)[:, :longest]
+    tokens = task.sequences(Draw.EVALUATION.stream(0), number, 1)[:, :longest]
     layers: list[torch.Tensor] = []
     with torch.no_grad(), model.hooks(fwd_hooks=[(lambda name: name.endswith("hook_pattern"), _append_to(layers))]):
         logits = model(tokens.to(model.cfg.device))

@@ -19,7 +19,8 @@ from models.checkpoint import read_card, run_checkpoints
 from models.config import AveragingConfig, DropoutRates, TaskConfig
 from models.default_models import default_model
 from models.hooked import hook
-from workbench.evaluation import averaging_label, evaluate
+from models.labels import averaging_label
+from workbench.evaluation import evaluate
 from workbench.figures.theme import length_range
 from workbench.trainer import Trainer
 from workbench.training import Row, train
@@ -43,7 +44,7 @@ class Moment:
     title: str
 
 
-def training_config(
+def quick_config(
     vocab: int,
     train_length: int,
     steps: int,
@@ -175,7 +176,7 @@ class TrainAndWatch(Explorer):
 
     def _train(self, progress: Progress) -> str:
         settings = {name: value for name, value in self.state.items() if name != "moment"}
-        config, run = training_config(**settings), self.run
+        config, run = quick_config(**settings), self.run
         if not run.exists():
             self.view.moments.clear()
             self.controls["moment"].value = 0

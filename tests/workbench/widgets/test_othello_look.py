@@ -13,30 +13,30 @@ from models.config import ModelConfig, TaskConfig
 from models.hooked import load
 from models.othello import labels
 from models.othello.task import OthelloTask
+from models.streams import Draw
 from models.transformer import Transformer
-from workbench.evaluation import evaluation_stream
 from workbench.widgets.background import Stopped
 from workbench.widgets.othello_explorer import OthelloExplorer
+from workbench.widgets.othello_explorer.lenses import open_lenses
 from workbench.widgets.othello_explorer.look import Look, tables
 from workbench.widgets.othello_explorer.page import pictures, standalone, still
 from workbench.widgets.othello_explorer.pool import Pool, random_pool, read_pool, scan
 from workbench.widgets.othello_explorer.state import CHOICES, act, start
-from workbench.widgets.othello_explorer.study import open_study
 
 NAME = "othello-mini-none"
 
 
 @pytest.fixture(scope="module")
-def study():
-    study = open_study([NAME])
-    lens = study.lens(f"{NAME}, raw")
+def lenses():
+    lenses = open_lenses([NAME])
+    lens = lenses.lens(f"{NAME}, raw")
     lens.probe = lens.fit_probe(games=24)
-    return study
+    return lenses
 
 
 @pytest.fixture
-def look(study):
-    return Look(study, act(study, start(study), "show", moves=22))
+def look(lenses):
+    return Look(lenses, act(lenses, start(lenses), "show", moves=22))
 
 
 def logits_of(model, look, hooks=()):
@@ -53,10 +53,10 @@ def test_the_prediction_is_the_models_at_that_length(look):
 
 @pytest.mark.parametrize("strength", [-1.0, 0.0, 2.0])
 @pytest.mark.parametrize("part", [(1, 2), (2, None)])
-def test_a_strength_multiplies_what_a_part_writes(study, look, part, strength):
+def test_a_strength_multiplies_what_a_part_writes(lenses, look, part, strength):
     layer, head = part
-    state = act(study, act(study, look.state, "part", layer=layer, head=head), "strength", value=strength)
-    changed = Look(study, state)
+    state = act(lenses, act(lenses, look.state, "part", layer=layer, head=head), "strength", value=strength)
+    changed = Look(lenses, state)
 
     def scale(value, hook):
         if head is None:
@@ -67,7 +67,7 @@ def test_a_strength_multiplies_what_a_part_writes(study, look, part, strength):
     expected = logits_of(load(NAME), look, [(point, scale)]).double().softmax(-1).numpy()
     np.testing.assert_allclose(changed.probability, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(changed.reference_probability, look.probability)
-    back = Look(study, act(study, state, "strength", value=1.0))
+    back = Look(lenses, act(lenses, state, "strength", value=1.0))
     np.testing.assert_array_equal(back.probability, look.probability)
 
 
@@ -80,8 +80,8 @@ def test_attention_is_the_pattern_of_the_last_move_and_moves_belong_to_who_made_
     assert len(discs) == 64
 
 
-def test_removal_and_direct_shares_agree_with_passes_made_here(look, study):
-    asked = Look(study, act(study, look.state, "ask", move=int(look.probability.argmax())))
+def test_removal_and_direct_shares_agree_with_passes_made_here(look, lenses):
+    asked = Look(lenses, act(lenses, look.state, "ask", move=int(look.probability.argmax())))
     found, model, move = asked.effects(), load(NAME), asked.state.move
 
     def advantage(logits):
@@ -107,7 +107,7 @@ def test_removal_and_direct_shares_agree_with_passes_made_here(look, study):
     assert found.illegal_mass[-1] == pytest.approx(look.probability[~legal].sum(), abs=1e-5)
 
 
-def test_the_probe_reads_the_stream_and_wrong_squares_are_counted_against_the_true_board(look, study):
+def test_the_probe_reads_the_stream_and_wrong_squares_are_counted_against_the_true_board(look, lenses):
     lens = look.lens
     _, cache = load(NAME).run_with_cache(torch.tensor([look.state.game.tokens[:22]]))
     stream = cache["resid_post", 2][0, -1]
@@ -118,45 +118,45 @@ def test_the_probe_reads_the_stream_and_wrong_squares_are_counted_against_the_tr
     assert look.wrong_squares()[3][21] == int((torch.tensor(look.decoded[3]) != true).sum())
 
 
-def test_an_edit_makes_the_probe_read_the_edited_square_and_is_taken_back_without_a_trace(look, study):
+def test_an_edit_makes_the_probe_read_the_edited_square_and_is_taken_back_without_a_trace(look, lenses):
     square = next(
         at for at, disc in enumerate(look.position.discs) if disc != 2 and look.decoded[2][at] == look.position.mine[at]
     )
-    state = act(study, act(study, look.state, "edit_at", layers=[2], strength=1.0), "edit", square=square)
-    edited = Look(study, state)
+    state = act(lenses, act(lenses, look.state, "edit_at", layers=[2], strength=1.0), "edit", square=square)
+    edited = Look(lenses, state)
     assert edited.decoded[2][square] == 1 - look.position.mine[square]
     np.testing.assert_array_equal(edited.decoded[1], look.decoded[1])
     before, after, sham = edited.errors
     assert before != after or not np.allclose(edited.probability, look.probability)
     assert min(before, after, sham) >= 0
-    np.testing.assert_array_equal(Look(study, act(study, state, "no_edits")).probability, look.probability)
+    np.testing.assert_array_equal(Look(lenses, act(lenses, state, "no_edits")).probability, look.probability)
 
 
-def test_a_scan_is_the_sum_of_its_positions(study):
+def test_a_scan_is_the_sum_of_its_positions(lenses):
     """Two games by single positions, the lengths split in two, and removal seen through `one move`."""
-    lens, pool = study.lens(f"{NAME}, raw"), Pool("two", random_pool(study.board, 2).tokens[:, :5])
+    lens, pool = lenses.lens(f"{NAME}, raw"), Pool("two", random_pool(lenses.board, 2).tokens[:, :5])
     whole = scan(lens, pool).effects
     singles = []
     for game in pool.tokens.tolist():
         for moves in range(1, 6):
-            state = act(study, start(study), "transcript", text=_text(study, game[:moves]))
-            singles.append(Look(study, replace(state, move=None)).effects())
+            state = act(lenses, start(lenses), "transcript", text=_text(lenses, game[:moves]))
+            singles.append(Look(lenses, replace(state, move=None)).effects())
     assert whole.positions == len(singles) == 10
     np.testing.assert_allclose(whole.removed, sum(one.removed for one in singles), atol=5e-3)
     np.testing.assert_allclose(whole.illegal_mass, sum(one.illegal_mass for one in singles), atol=1e-4)
     assert whole.direct["head", 1, 2] == pytest.approx(sum(one.direct["head", 1, 2] for one in singles), abs=1e-3)
-    longer = Pool("long", random_pool(study.board, 1).tokens)
+    longer = Pool("long", random_pool(lenses.board, 1).tokens)
     parts = [scan(lens, longer, span=span).effects for span in ("trained", "beyond")]
     assert [part.positions for part in parts] == [30, 29]
     np.testing.assert_allclose((parts[0] + parts[1]).removed, scan(lens, longer).effects.removed, atol=5e-3)
 
 
-def _text(study, tokens):
+def _text(lenses, tokens):
     return "".join(OthelloTask().token_label(token) for token in tokens)
 
 
-def test_a_scan_of_a_move_counts_where_it_is_legal_and_can_be_stopped(study):
-    lens, pool = study.lens(f"{NAME}, raw"), random_pool(study.board, 3)
+def test_a_scan_of_a_move_counts_where_it_is_legal_and_can_be_stopped(lenses):
+    lens, pool = lenses.lens(f"{NAME}, raw"), random_pool(lenses.board, 3)
     legal = OthelloTask().legal(pool.tokens[:, :59])
     move = int(legal.sum((0, 1)).argmax())
     assert scan(lens, pool, move).effects.positions == int(legal[:, :, move].sum())
@@ -174,9 +174,9 @@ def test_a_scan_of_a_move_counts_where_it_is_legal_and_can_be_stopped(study):
         scan(lens, nothing, move=1)
 
 
-def test_pools_of_random_games_are_unseen_and_files_may_hold_unfinished_games(study):
-    assert torch.equal(random_pool(study.board, 3).tokens, OthelloTask().sequences(evaluation_stream(0), 0, 3))
-    pool = read_pool("two.txt", b"f5d6c3\n\n1. f5 d6\n", study.board)
+def test_pools_of_random_games_are_unseen_and_files_may_hold_unfinished_games(lenses):
+    assert torch.equal(random_pool(lenses.board, 3).tokens, OthelloTask().sequences(Draw.EVALUATION.stream(0), 0, 3))
+    pool = read_pool("two.txt", b"f5d6c3\n\n1. f5 d6\n", lenses.board)
     assert pool.name == "two.txt, 2 games" and (pool.tokens != 0).sum(1).tolist() == [3, 2]
 
 
@@ -206,18 +206,18 @@ def test_the_list_holds_every_legal_move_in_order_of_probability(look):
     assert {name for name, kind, _ in listed if kind == "legal"} == legal
 
 
-def test_every_drawing_of_every_state_is_sound_svg(study, look):
+def test_every_drawing_of_every_state_is_sound_svg(lenses, look):
     """All tabs and views, with and without comparison, at the start, at the end, changed and edited."""
     disc = next(at for at, disc in enumerate(look.position.discs) if disc != 2)
-    compared = act(study, look.state, "against", name=f"{NAME}, ema")
-    scanned = replace(look.state, scan=scan(look.lens, Pool("two", random_pool(study.board, 2).tokens[:, :6])))
-    states = [scanned, *(act(study, compared, "set", view=view) for view in CHOICES["view"])]
-    states += [act(study, look.state, "show", moves=moves) for moves in (0, 1, 59, 60)]
-    states += [act(study, look.state, "edit", square=disc), act(study, look.state, "strength", value=0.0)]
-    states += [act(study, look.state, "part", layer=1, head=None), act(study, look.state, "new")]
+    compared = act(lenses, look.state, "against", name=f"{NAME}, ema")
+    scanned = replace(look.state, scan=scan(look.lens, Pool("two", random_pool(lenses.board, 2).tokens[:, :6])))
+    states = [scanned, *(act(lenses, compared, "set", view=view) for view in CHOICES["view"])]
+    states += [act(lenses, look.state, "show", moves=moves) for moves in (0, 1, 59, 60)]
+    states += [act(lenses, look.state, "edit", square=disc), act(lenses, look.state, "strength", value=0.0)]
+    states += [act(lenses, look.state, "part", layer=1, head=None), act(lenses, look.state, "new")]
     for number, state in enumerate(states):
         for tab in CHOICES["tab"] if number % 3 == 0 else CHOICES["tab"][:2]:
-            page = pictures(Look(study, act(study, state, "set", tab=tab)))
+            page = pictures(Look(lenses, act(lenses, state, "set", tab=tab)))
             for place, html in page.items():
                 ElementTree.fromstring(f"<div>{html.replace('<br>', '<br/>')}</div>")
                 assert "nan" not in re.sub(r'"[^"]*"', "", html), (place, tab)
@@ -235,7 +235,7 @@ def test_tables_hold_what_is_drawn(look):
     np.testing.assert_array_equal(predictions["probability"], look.probability)
     assert predictions.loc[predictions["legal"], "target"].sum() == pytest.approx(1)
     assert len(frames["attention"]) == 16 * 22 and len(frames["effects"]) == 20
-    silent = Look(look.study, act(look.study, look.state, "new"))
+    silent = Look(look.lenses, act(look.lenses, look.state, "new"))
     assert list(tables(silent)) == ["game"]
 
 

@@ -9,16 +9,16 @@ from models.othello.board import board_of_size
 from models.othello.games import generate
 from probes.intervention import EMPTY
 from workbench.widgets.othello_explorer.game import Edit, Game, random_game, read_game
+from workbench.widgets.othello_explorer.lenses import open_lenses
 from workbench.widgets.othello_explorer.state import NOTHING, STEPS, act, start
-from workbench.widgets.othello_explorer.study import open_study
 
 BOARD = board_of_size(8)
 DIRECTIONS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
 
 
 @pytest.fixture(scope="module")
-def study():
-    return open_study(["othello-mini-none", "othello-mini-all-0.1"])
+def lenses():
+    return open_lenses(["othello-mini-none", "othello-mini-all-0.1"])
 
 
 def brute_legal(mine: tuple[int, ...]) -> set[int]:
@@ -85,36 +85,36 @@ def test_a_game_round_trips_through_its_transcript():
     assert game.tokens == tuple(token for token in generate(BOARD, 0, 11, 1)[0].tolist() if token)
 
 
-def test_playing_undoing_and_playing_on_keeps_the_line_until_another_move_is_played(study):
-    state = act(study, start(study), "transcript", text="f5d6c3d3c4")
-    state = act(study, act(study, state, "undo"), "undo")
+def test_playing_undoing_and_playing_on_keeps_the_line_until_another_move_is_played(lenses):
+    state = act(lenses, start(lenses), "transcript", text="f5d6c3d3c4")
+    state = act(lenses, act(lenses, state, "undo"), "undo")
     assert (state.shown, state.game.text) == (3, "f5d6c3d3c4")
-    same = act(study, state, "play", square=BOARD.square(state.game.tokens[3]))
+    same = act(lenses, state, "play", square=BOARD.square(state.game.tokens[3]))
     assert (same.shown, same.game.text) == (4, "f5d6c3d3c4")
     other = next(
         square for square in range(64) if state.position.is_legal(square) and BOARD.token(square) != state.game.tokens[3]
     )
-    branched = act(study, state, "play", square=other)
+    branched = act(lenses, state, "play", square=other)
     assert (branched.shown, len(branched.game.tokens)) == (4, 4)
     with pytest.raises(ValueError, match="no legal move for"):
-        act(study, state, "play", square=0)
+        act(lenses, state, "play", square=0)
     for square in (-1, 64, 27):
         with pytest.raises(ValueError, match="no legal move"):
-            act(study, state, "play", square=square)
+            act(lenses, state, "play", square=square)
 
 
 @pytest.mark.parametrize("by", ["uniform", "model"])
-def test_random_positions_are_of_legal_games_and_the_same_for_the_same_state(study, by):
-    state = start(study)
-    first, again = (act(study, state, "random", by=by) for _ in range(2))
-    assert first == again and first.game != act(study, first, "random", by=by).game
+def test_random_positions_are_of_legal_games_and_the_same_for_the_same_state(lenses, by):
+    state = start(lenses)
+    first, again = (act(lenses, state, "random", by=by) for _ in range(2))
+    assert first == again and first.game != act(lenses, first, "random", by=by).game
     assert first.game.positions[-1].over
     assert 1 <= first.shown <= 59
 
 
-def test_any_walk_over_the_steps_leaves_a_legal_position(study):
+def test_any_walk_over_the_steps_leaves_a_legal_position(lenses):
     """Random steps, many of them refused: what stands is a legal line, and what was refused has changed nothing."""
-    draw, state = random.Random(0), start(study)
+    draw, state = random.Random(0), start(lenses)
     steps = {
         "play": lambda: {"square": draw.randrange(-1, 66)},
         "show": lambda: {"moves": draw.randrange(-5, 70)},
@@ -124,24 +124,24 @@ def test_any_walk_over_the_steps_leaves_a_legal_position(study):
         "random": lambda: {"by": "uniform"},
         "part": lambda: {"layer": draw.randrange(5), "head": draw.choice([None, 0, 3, 4])},
         "strength": lambda: {"value": draw.choice([-1, 0, 1, 2, 9])},
-        "model": lambda: {"name": draw.choice([*study.names, "other"])},
+        "model": lambda: {"name": draw.choice([*lenses.names, "other"])},
         "ask": lambda: {"move": draw.choice([None, 0, 1, 60, 61])},
     }
     refused = 0
     for _ in range(150):
         step = draw.choice(list(steps))
         try:
-            state = act(study, state, step, **steps[step]())
+            state = act(lenses, state, step, **steps[step]())
         except ValueError:
             refused += 1
         assert 0 <= state.shown <= len(state.game.tokens)
         assert Game(BOARD, state.game.tokens[: state.shown]).positions[-1] == state.position
-        assert state.part in study.lens(state.model).parts
+        assert state.part in lenses.lens(state.model).parts
     assert 10 < refused < 140
 
 
-def test_steps_refuse_in_one_sentence(study):
-    state = start(study)
+def test_steps_refuse_in_one_sentence(lenses):
+    state = start(lenses)
     for step, arguments, told in [
         ("fly", {}, "step 'fly' is unknown"),
         ("random", {"by": "luck"}, "model or uniform"),
@@ -161,28 +161,28 @@ def test_steps_refuse_in_one_sentence(study):
         ("pool", {"kind": "file", "name": "a.txt", "data": b"\n"}, "holds no game"),
     ]:
         with pytest.raises(ValueError, match=told) as error:
-            act(study, state, step, **arguments)
+            act(lenses, state, step, **arguments)
         assert "\n" not in str(error.value)
     assert set(STEPS) >= {"play", "undo", "redo", "strength", "edit", "ask"}
 
 
-def test_moving_on_takes_edits_back_and_nothing_compares_by_default(study):
-    state = start(study)
-    lens = study.lens(state.model)
+def test_moving_on_takes_edits_back_and_nothing_compares_by_default(lenses):
+    state = start(lenses)
+    lens = lenses.lens(state.model)
     lens.probe = lens.fit_probe(games=4)
     square = next(square for square, disc in enumerate(state.position.discs) if disc != EMPTY)
-    edited = act(study, state, "edit", square=square)
+    edited = act(lenses, state, "edit", square=square)
     assert edited.edits == (Edit("flip", square, state.position.mine[square]),)
-    assert act(study, edited, "edit", square=square).edits == ()
-    assert act(study, edited, "undo").edits == ()
+    assert act(lenses, edited, "edit", square=square).edits == ()
+    assert act(lenses, edited, "undo").edits == ()
     with pytest.raises(ValueError, match="add an empty square"):
-        act(study, act(study, state, "set", brush="add mine"), "edit", square=square)
+        act(lenses, act(lenses, state, "set", brush="add mine"), "edit", square=square)
     assert state.against == NOTHING
     torch.testing.assert_close(torch.tensor(edited.believed.mine[square]), torch.tensor(1 - state.position.mine[square]))
 
 
 def test_checkpoints_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="no checkpoint was given"):
-        open_study([])
+        open_lenses([])
     with pytest.raises(ValueError, match="trained on set-complement"):
-        open_study(["othello-mini-none", "set-complement-v32-none-seed0"])
+        open_lenses(["othello-mini-none", "set-complement-v32-none-seed0"])

@@ -4,7 +4,7 @@ from models.checkpoint import find_checkpoint, read_weights
 from models.hooked import load
 from workbench.training import train
 from workbench.widgets.checkpoint_timeline import CheckpointTimeline
-from workbench.widgets.train_and_watch import TrainAndWatch, training_config
+from workbench.widgets.train_and_watch import TrainAndWatch, quick_config
 
 SETTINGS = dict(vocab=6, train_length=3, steps=120, seed=4, embedding=0.0, attention=0.1, residual=0.0, decay=0.9, eta=0.2)
 
@@ -21,7 +21,7 @@ def test_a_watched_run_is_an_ordinary_run_whatever_its_pauses(tmp_path, checked)
     watch.background.wait(60)
     assert "it is finished" in watch.background.message.value
 
-    train(training_config(**SETTINGS), tmp_path / "plain")
+    train(quick_config(**SETTINGS), tmp_path / "plain")
     for weights in ("raw", "ema", "bema"):
         watched, plain = (read_weights(find_checkpoint(run), weights) for run in (watch.run, tmp_path / "plain"))
         assert all(torch.equal(watched[name], plain[name]) for name in plain)

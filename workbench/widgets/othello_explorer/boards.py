@@ -194,12 +194,12 @@ def attention_board(
     squares: Sequence[int],
     weights: Float[np.ndarray, "move"],
     mine: Sequence[bool],
-    cell: float = 42,
 ) -> str:
     """Each earlier move at its square, filled by the weight on it: blue M where the side to move played it, orange T otherwise.
 
     `squares`, `weights` and `mine` are of the moves so far, in order.
     """
+    cell = 42
     places = Grid(position.board, cell, top=20)
     top = max(float(weights.max()), 1e-9) if len(weights) else 1.0
     content = []
@@ -250,11 +250,9 @@ def small_attention(
     return element("rect", x=x, y=y, width=side, height=side, fill=PALE, stroke=PALE_LINE) + "".join(filled)
 
 
-def decoded_board(
-    title: str, position: Position, decoded: Int[np.ndarray, "square"], cell: float = 20, chosen: bool = False
-) -> str:
+def decoded_board(title: str, position: Position, decoded: Int[np.ndarray, "square"], chosen: bool = False) -> str:
     """The board that a probe reads (0 mine, 1 theirs, 2 empty, for the side to move), with every wrong square ringed."""
-    places = Grid(position.board, cell, top=18, coordinates=False)
+    places = Grid(position.board, 20, top=18, coordinates=False)
     turn = (0, 1, 2) if position.black_moves else (1, 0, 2)
     parts = [text(places.left, 12, title, size=11, font_weight="700" if chosen else "500"), places.ground()]
     for square, (read, true) in enumerate(zip(decoded, position.mine, strict=True)):
@@ -268,9 +266,9 @@ def decoded_board(
     return drawing(places.width, places.height, title, *parts)
 
 
-def edit_board(title: str, believed: Position, edits: Sequence[Edit], cell: float = 30) -> str:
+def edit_board(title: str, believed: Position, edits: Sequence[Edit]) -> str:
     """The board to edit by clicking: edited squares have a pink ring, and clicking one again takes its edit back."""
-    places = Grid(believed.board, cell, top=20)
+    places = Grid(believed.board, 30, top=20)
     edited = {edit.square: edit.method for edit in edits}
     squares = []
     for square, disc in enumerate(believed.discs):

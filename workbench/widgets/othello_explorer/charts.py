@@ -4,6 +4,7 @@ For: pure functions from numbers to SVG. Not for: boards (`boards.py`), nor what
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 
 import numpy as np
 from jaxtyping import Bool, Float, Num
@@ -33,6 +34,7 @@ from workbench.widgets.othello_explorer.svg import (
 LISTED = 14
 """Moves in the list: all that are legal, and the most probable others up to this many."""
 ROW = 19
+WIDTH = 900
 
 
 def ranking(
@@ -120,7 +122,6 @@ def over_length(
     train_length: int | None,
     form: Callable[[float], str],
     low: float | None = 0.0,
-    width: float = 900,
     key: str = "length",
 ) -> str:
     """Curves over the number of moves played, with the training length and where the board is; clicking goes to a position.
@@ -129,18 +130,16 @@ def over_length(
     """
     finite = [float(value) for _, values in curves.values() for value in values if np.isfinite(value)] or [0.0]
     least = min(finite) if low is None else low
-    axes = Axes((58, 26, width - 70, 76), (1, max(2, longest)), (least, max(finite)))
-    parts = [axes.frame(title, form)]
+    axes = Axes((58, 26, WIDTH - 70, 76), (1, max(2, longest)), (least, max(finite)))
     bottom, step = axes.top + axes.height, axes.width / max(1, longest - 1)
+    parts = [axes.frame(title, form)]
     if train_length is not None and train_length < longest:
-        at = axes.x(train_length) + step / 2
-        beyond = axes.left + axes.width - at
-        parts.append(element("rect", x=at, y=axes.top, width=beyond, height=axes.height, fill="#f1ede4"))
-        parts.append(element("line", x1=at, x2=at, y1=axes.top, y2=bottom, stroke=MUTED, stroke_dasharray="8 3 2 3"))
-        parts.append(muted(at + 4, axes.top + 10, f"beyond training ({train_length})"))
-    for number, (colour, values) in enumerate(curves.values()):
-        dash = None if number == 0 else "5 3" if number == 1 else "2 2"
-        parts.append(line(axes.points(values, 1), stroke=colour, stroke_width=2, stroke_dasharray=dash))
+        parts += _beyond(axes, axes.x(train_length) + step / 2, train_length)
+    looks = [
+        dict(stroke=colour, stroke_width=2, stroke_dasharray=dash)
+        for (colour, _), dash in zip(curves.values(), chain((None, "5 3"), repeat("2 2")), strict=False)
+    ]
+    parts += [line(axes.points(values, 1), **look) for (_, values), look in zip(curves.values(), looks, strict=True)]
     parts += [muted(axes.x(tick), bottom + 14, str(tick), anchor="middle") for tick in range(10, longest + 1, 10)]
     if now:
         parts.append(
@@ -155,13 +154,21 @@ def over_length(
         )
         area = element("rect", x=axes.x(at) - step / 2, y=axes.top - 4, width=step, height=axes.height + 8, fill="transparent")
         hits.append(button(f"{key}{at}", told, "show", {"moves": at}, (0, at), area, chosen=at == now))
-    legend, x = [], axes.left + 8.0 * len(title)
-    for number, (name, (colour, _)) in enumerate(curves.items()):
-        dash = None if number == 0 else "5 3" if number == 1 else "2 2"
-        legend += [line([(x, 14), (x + 22, 14)], stroke=colour, stroke_width=2, stroke_dasharray=dash), muted(x + 27, 18, name)]
+    x = axes.left + 8.0 * len(title)
+    for name, look in zip(curves, looks, strict=True):
+        parts += [line([(x, 14), (x + 22, 14)], **look), muted(x + 27, 18, name)]
         x += 44 + 6.2 * len(name)
-    parts += legend + [grid(f"{title}, by length", *hits)]
-    return drawing(width, bottom + 20, title, *parts, stretch=True)
+    return drawing(WIDTH, bottom + 20, title, *parts, grid(f"{title}, by length", *hits), stretch=True)
+
+
+def _beyond(axes: Axes, at: float, train_length: int) -> list[str]:
+    """What lies beyond the training length, in another ground."""
+    right, bottom = axes.left + axes.width, axes.top + axes.height
+    return [
+        element("rect", x=at, y=axes.top, width=right - at, height=axes.height, fill="#f1ede4"),
+        element("line", x1=at, x2=at, y1=axes.top, y2=bottom, stroke=MUTED, stroke_dasharray="8 3 2 3"),
+        muted(at + 4, axes.top + 10, f"beyond training ({train_length})"),
+    ]
 
 
 def through_depth(

@@ -19,11 +19,11 @@ from models.durable import write_file
 from workbench.metrics import METRICS
 from workbench.sentence import sentence
 from workbench.widgets.background import Background
+from workbench.widgets.othello_explorer.lenses import open_lenses
 from workbench.widgets.othello_explorer.look import Look, tables
 from workbench.widgets.othello_explorer.page import pictures, standalone, still
 from workbench.widgets.othello_explorer.pool import Scan, scan
 from workbench.widgets.othello_explorer.state import CHOICES, NOTHING, STRENGTHS, act, start
-from workbench.widgets.othello_explorer.study import open_study
 
 HERE = Path(__file__).parent
 
@@ -55,8 +55,8 @@ class OthelloExplorer(anywidget.AnyWidget):
             ValueError: no checkpoint, checkpoints of other tasks or of boards that differ; nothing to load there.
         """
         super().__init__()
-        self.study = open_study(checkpoints, probes)
-        self.state = start(self.study)
+        self.lenses = open_lenses(checkpoints, probes)
+        self.state = start(self.lenses)
         self.fitting, self.scanning = Background(), Background()
         self._last_started = self.scanning
         self._lock = threading.RLock()  # a lens is used by one thread at a time
@@ -68,7 +68,7 @@ class OthelloExplorer(anywidget.AnyWidget):
     def act(self, step: str, **arguments: Any) -> None:
         """Takes a step of `state.STEPS`; raises ValueError for what cannot be done."""
         with self._lock:
-            before, self.state = self.state, act(self.study, self.state, step, **arguments)
+            before, self.state = self.state, act(self.lenses, self.state, step, **arguments)
             turned = (before.tab, before.model) != (self.state.tab, self.state.model)
             if self.state.tab == "probe" and (turned or self.look.lens.fitting):  # not at every step: it may have been stopped
                 self._fit_where_needed()
@@ -77,7 +77,7 @@ class OthelloExplorer(anywidget.AnyWidget):
     @property
     def look(self) -> Look:
         """The numbers behind what is shown."""
-        return Look(self.study, self.state)
+        return Look(self.lenses, self.state)
 
     def refresh(self) -> None:
         """Draws the present state; only what differs is sent."""
@@ -100,7 +100,7 @@ class OthelloExplorer(anywidget.AnyWidget):
             move = state.move if state.about == "chosen move" else None
             if state.about == "chosen move" and move is None:
                 raise ValueError("no move is chosen to ask about; click one in the list of moves first")
-            found = scan(self.study.fresh(state.model), state.pool, move, state.span, progress)
+            found = scan(self.lenses.fresh(state.model), state.pool, move, state.span, progress)
             self._found(found)
             return f"{found.effects.positions} positions done"
 
@@ -194,16 +194,16 @@ class OthelloExplorer(anywidget.AnyWidget):
 
     def _controls(self) -> dict[str, Any]:
         """What the front end's controls offer and hold."""
-        state, lens = self.state, self.study.lens(self.state.model)
+        state, lens = self.state, self.lenses.lens(self.state.model)
         layer, head = state.part
         return {
             "choices": {name: list(values) for name, values in CHOICES.items()},
             "chosen": {name: getattr(state, name) for name in CHOICES},
             "measures": {name: METRICS[name].label for name in CHOICES["measure"]},
-            "models": self.study.names,
+            "models": self.lenses.names,
             "model": state.model,
             "against": state.against,
-            "others": [NOTHING, *(name for name in self.study.names if name != state.model)],
+            "others": [NOTHING, *(name for name in self.lenses.names if name != state.model)],
             "compared": self.look.reference is not None,
             "shown": state.shown,
             "moves": len(state.game.tokens),

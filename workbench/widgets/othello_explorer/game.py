@@ -15,7 +15,7 @@ from models.othello.board import PAD, START_BLACK, START_WHITE, Board
 from models.othello.faults import refuse_illegal
 from models.othello.games import Replay, generate
 from models.othello.games import replay as replay_games
-from models.othello.notation import Notation, parse_square, square_text
+from models.othello.notation import parse_square, square_text
 from models.othello.torch_bitboard import legal_moves
 from models.random_stream import MASK_64, as_signed
 from probes.intervention import EMPTY, Method
@@ -140,7 +140,7 @@ class Game:
         return Game(self.board, (*self.tokens[:moves], token))
 
 
-def read_game(text: str, board: Board, notation: Notation = "standard") -> Game:
+def read_game(text: str, board: Board) -> Game:
     """The game of a transcript, complete or not; spaces, line ends, move numbers and upper case are allowed.
 
     Raises ValueError naming the move that cannot be read or is illegal.
@@ -151,12 +151,12 @@ def read_game(text: str, board: Board, notation: Notation = "standard") -> Game:
     tokens = []
     for start in range(0, len(squares), 2):
         try:
-            tokens.append(board.token(parse_square(squares[start : start + 2], board, notation)))
+            tokens.append(board.token(parse_square(squares[start : start + 2], board)))
         except ValueError as error:
             raise ValueError(f"transcript, move {len(tokens) + 1}: {error}") from error
     return Game(board, tuple(tokens))
 
 
-def random_game(board: Board, number: int, seed: int = 0) -> Game:
-    """Game `number` of the uniformly random ones of a seed, to its end."""
-    return Game(board, tuple(token for token in generate(board, seed, number, 1)[0].tolist() if token != PAD))
+def random_game(board: Board, number: int) -> Game:
+    """Game `number` of the uniformly random ones, to its end."""
+    return Game(board, tuple(token for token in generate(board, 0, number, 1)[0].tolist() if token != PAD))

@@ -30,7 +30,7 @@ from workbench.components import component_name, find_sites, replacing
 from workbench.widgets.background import Progress
 from workbench.widgets.othello_explorer.game import Edit, Game
 
-FIT_GAMES = 400
+PROBE_GAMES = 400
 FRAME: Frame = "to_move"
 KEPT = 64
 
@@ -168,7 +168,7 @@ class Lens:
         layers = [self.probe.scores(layer, stream[None])[0].argmax(-1) for layer, stream in enumerate(streams)]
         return rearrange(layers, "layer square -> layer square").cpu()
 
-    def fit_probe(self, games: int = FIT_GAMES, progress: Progress = lambda *_: None) -> BoardProbe:
+    def fit_probe(self, games: int = PROBE_GAMES, progress: Progress = lambda *_: None) -> BoardProbe:
         """A probe of the board in closed form, on games that no evaluation and no pool uses; it is not put in place.
 
         `progress` is called with the share done after every few games; it may raise to stop.

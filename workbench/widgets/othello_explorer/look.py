@@ -1,6 +1,6 @@
 """What a state shows, as numbers: the data behind every picture, and the tables that export writes.
 
-For: one place that pictures, tables, tests and scripts read from; a pure function of (study, state). Not for: drawing.
+For: one place that pictures, tables, tests and scripts read from; a pure function of (lenses, state). Not for: drawing.
 """
 
 from dataclasses import dataclass, replace
@@ -21,21 +21,21 @@ from workbench.metrics import position_metrics
 from workbench.widgets.othello_explorer.effects import Effects, one_position
 from workbench.widgets.othello_explorer.game import Position
 from workbench.widgets.othello_explorer.lens import Changes, Lens, Reading
+from workbench.widgets.othello_explorer.lenses import Lenses
 from workbench.widgets.othello_explorer.state import NOTHING, State
-from workbench.widgets.othello_explorer.study import Study
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
     """The numbers of one state. What costs a forward pass is made when it is asked for, and kept by the lens."""
 
-    study: Study
+    lenses: Lenses
     state: State
 
     @property
     def lens(self) -> Lens:
         """The model that is looked at."""
-        return self.study.lens(self.state.model)
+        return self.lenses.lens(self.state.model)
 
     @property
     def longest(self) -> int:
@@ -83,7 +83,7 @@ class Look:
     def reference(self) -> tuple[str, Lens] | None:
         """What the model is compared with, and its name: another model, or itself where it is changed."""
         if self.state.against not in (NOTHING, self.state.model):
-            return self.state.against, self.study.lens(self.state.against)
+            return self.state.against, self.lenses.lens(self.state.against)
         return ("unchanged", self.lens) if self.state.strengths or self.state.edits else None
 
     @property
@@ -124,7 +124,7 @@ class Look:
     def legal(self) -> Bool[torch.Tensor, "position vocab"]:
         """The legal next tokens after every move of the game."""
         tokens = torch.tensor([self.tokens], dtype=torch.int64).reshape(1, -1)
-        return labels.legal_tokens(replay(self.study.board, tokens))[0]
+        return labels.legal_tokens(replay(self.lenses.board, tokens))[0]
 
     def metrics(self) -> dict[str, dict[str, Float[np.ndarray, "position"]]]:
         """Every metric after every move of this game, by model: the one looked at, without edits, and the reference."""
@@ -181,7 +181,7 @@ class Look:
         """The tokens whose advantage is asked about: the chosen move, or the legal ones."""
         if self.state.move is None:
             return self.believed.legal_tokens
-        return np.arange(self.study.board.vocab) == self.state.move
+        return np.arange(self.lenses.board.vocab) == self.state.move
 
     def effects(self) -> Effects:
         """What each part does for the favoured tokens, here."""
@@ -195,7 +195,7 @@ def _softmax(reading: Reading, moves: int) -> Float[np.ndarray, "vocab"]:
 
 def tables(look: Look) -> dict[str, pd.DataFrame]:
     """The data behind the pictures, by name; all but the first are missing where the model predicts nothing."""
-    name = look.study.board
+    name = look.lenses.board
     rows = {"game": pd.DataFrame({"move": range(1, len(look.state.game.tokens) + 1), "token": look.state.game.tokens})}
     rows["game"]["square"] = [look.lens.subject.task.token_label(token) for token in look.state.game.tokens]
     if look.why_silent is not None:

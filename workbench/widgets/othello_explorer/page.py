@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from workbench.figures.theme import MUTED
+from workbench.figures.theme import FONT, INK, MUTED
 from workbench.metrics import METRICS
 from workbench.widgets.othello_explorer import boards, charts
 from workbench.widgets.othello_explorer.effects import Effects
@@ -47,7 +47,7 @@ def standalone(look: Look) -> str:
     """All of it as one HTML fragment, for where there is no kernel, and for files."""
     shown = pictures(look)
     title = f"{look.state.model}, {look.moves} moves"
-    style = "font:13px 'Open Sans',Helvetica,Arial,sans-serif;color:#222;background:white;padding:12px;max-width:960px"
+    style = f"font:13px {FONT};color:{INK};background:white;padding:12px;max-width:960px"
     board, beside = f"<div>{shown['boards']}</div>", f'<div style="width:410px">{shown["ranking"]}</div>'
     side = f'<div style="display:flex;gap:18px;flex-wrap:wrap">{board}{beside}</div>'
     return f'<div style="{style}"><b>{html.escape(title)}</b>{side}{shown["lengths"]}{shown["panel"]}</div>'
@@ -91,7 +91,7 @@ def _boards(look: Look) -> str:
 
     def telling(shares: np.ndarray) -> Callable[[int], str]:
         return lambda square: (
-            f", {percent(float(shares[token]))}" if (token := look.study.board.token_of_square[square]) else ""
+            f", {percent(float(shares[token]))}" if (token := look.lenses.board.token_of_square[square]) else ""
         )
 
     if other is None or look.state.view == "one board":
@@ -118,7 +118,7 @@ def _ranking(look: Look) -> str:
         before, after, sham = look.errors
         head += f"<br>errors of the top {count} against the edited board: <b>{after}</b>; "
         head += f"unedited {before}, pushed at random {sham}"
-    picture = charts.ranking(look.study.board, here, legal, other, look.state.move)
+    picture = charts.ranking(look.lenses.board, here, legal, other, look.state.move)
     return f'<p class="oe-head" style="margin:2px 0 6px">{head}</p>{picture}'
 
 
@@ -163,7 +163,7 @@ def _attention(look: Look) -> str:
 
 def _overview(look: Look) -> str:
     """Every head's attention at a glance, with the strengths that are not 1."""
-    board, squares = look.study.board, look.state.game.squares[: look.moves]
+    board, squares = look.lenses.board, look.state.game.squares[: look.moves]
     cell = 7 if look.lens.model.cfg.n_heads <= 5 else 5
     side = cell * board.size
     strengths = dict(look.state.strengths)

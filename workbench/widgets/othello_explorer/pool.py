@@ -15,7 +15,7 @@ from models.othello import labels
 from models.othello.board import PAD, Board
 from models.othello.games import generate, replay
 from models.othello.wthor import read_wthor
-from workbench.evaluation import evaluation_stream
+from models.streams import Draw
 from workbench.rerun_from import plain_form
 from workbench.widgets.othello_explorer.effects import Effects, effects
 from workbench.widgets.othello_explorer.game import read_game
@@ -49,7 +49,7 @@ class Scan:
 
 def random_pool(board: Board, games: int = RANDOM_GAMES) -> Pool:
     """The first random games of the evaluation stream, which no training run and no probe has seen."""
-    return Pool(f"{games} random games", generate(board, evaluation_stream(0), 0, games).long())
+    return Pool(f"{games} random games", generate(board, Draw.EVALUATION.stream(0), 0, games).long())
 
 
 def read_pool(name: str, data: bytes, board: Board) -> Pool:

@@ -1,6 +1,6 @@
 """What an explorer shows, as one immutable value, and every step a user can take from it.
 
-For: `act(study, state, "play", square=37)`, the one way in for clicks, keys, scripts and tests. A step is a pure function: the
+For: `act(lenses, state, "play", square=37)`, the one way in for clicks, keys, scripts and tests. A step is a pure function: the
 same state and step give the same next state, random positions included. Not for: drawing (`page.py`).
 """
 
@@ -14,8 +14,8 @@ from probes.intervention_score import middle_layers
 from workbench.metrics import POSITION_METRICS
 from workbench.widgets.othello_explorer.game import Edit, Game, Position, random_game, read_game
 from workbench.widgets.othello_explorer.lens import Changes, Part
+from workbench.widgets.othello_explorer.lenses import Lenses
 from workbench.widgets.othello_explorer.pool import SPANS, Pool, Scan, Span, random_pool, read_pool
-from workbench.widgets.othello_explorer.study import Study
 
 View = Literal["one board", "side by side", "difference"]
 Tab = Literal["attention", "probe", "one move", "many positions"]
@@ -85,18 +85,18 @@ class State:
         return dict(self.strengths).get(self.part, 1.0)
 
 
-def start(study: Study) -> State:
+def start(lenses: Lenses) -> State:
     """The first position that is drawn, read by the first model."""
-    first = study.names[0]
-    state = State(first, Game(study.board), random_pool(study.board), middle_layers(study.lens(first).model))
-    return act(study, state, "random", by="uniform")
+    first = lenses.names[0]
+    state = State(first, Game(lenses.board), random_pool(lenses.board), middle_layers(lenses.lens(first).model))
+    return act(lenses, state, "random", by="uniform")
 
 
-def act(study: Study, state: State, step: str, /, **arguments: Any) -> State:
+def act(lenses: Lenses, state: State, step: str, /, **arguments: Any) -> State:
     """The state after a step of `STEPS`; raises ValueError, in one sentence, for what cannot be done."""
     if step not in STEPS:
         raise ValueError(f"step '{step}' is unknown; choose one of {', '.join(STEPS)}")
-    return STEPS[step](study, state, **arguments)
+    return STEPS[step](lenses, state, **arguments)
 
 
 def _at(state: State, game: Game, shown: int) -> State:
@@ -104,68 +104,68 @@ def _at(state: State, game: Game, shown: int) -> State:
     return replace(state, game=game, shown=min(max(shown, 0), len(game.tokens)), edits=())
 
 
-def _play(study: Study, state: State, square: int) -> State:
-    tokens, token = state.game.tokens, study.board.token_of_square[square] if 0 <= square < study.board.squares else None
+def _play(lenses: Lenses, state: State, square: int) -> State:
+    tokens, token = state.game.tokens, lenses.board.token_of_square[square] if 0 <= square < lenses.board.squares else None
     if state.shown < len(tokens) and tokens[state.shown] == token:
         return _at(state, state.game, state.shown + 1)  # the move that was played: the rest of the game stays
     return _at(state, state.game.play(state.shown, square), state.shown + 1)
 
 
-def _show(study: Study, state: State, moves: int) -> State:
+def _show(lenses: Lenses, state: State, moves: int) -> State:
     return _at(state, state.game, moves)
 
 
-def _undo(study: Study, state: State) -> State:
+def _undo(lenses: Lenses, state: State) -> State:
     return _at(state, state.game, state.shown - 1)
 
 
-def _redo(study: Study, state: State) -> State:
+def _redo(lenses: Lenses, state: State) -> State:
     return _at(state, state.game, state.shown + 1)
 
 
-def _new(study: Study, state: State) -> State:
-    return _at(state, Game(study.board), 0)
+def _new(lenses: Lenses, state: State) -> State:
+    return _at(state, Game(lenses.board), 0)
 
 
-def _random(study: Study, state: State, by: str) -> State:
+def _random(lenses: Lenses, state: State, by: str) -> State:
     """A whole game, played by the model or uniformly, shown up to a random move."""
     if by == "model":
-        game = study.lens(state.model).play_on(Game(study.board), state.draws)
+        game = lenses.lens(state.model).play_on(Game(lenses.board), state.draws)
     elif by == "uniform":
-        game = random_game(study.board, state.draws)
+        game = random_game(lenses.board, state.draws)
     else:
         raise ValueError(f"random moves cannot be drawn by '{by}'; choose model or uniform")
-    longest = min(len(game.tokens), study.lens(state.model).subject.longest)
+    longest = min(len(game.tokens), lenses.lens(state.model).subject.longest)
     shown = random.Random(state.draws).randint(min(6, longest), longest)
     return replace(_at(state, game, shown), draws=state.draws + 1, move=None)
 
 
-def _transcript(study: Study, state: State, text: str) -> State:
-    game = read_game(text, study.board)
+def _transcript(lenses: Lenses, state: State, text: str) -> State:
+    game = read_game(text, lenses.board)
     return _at(state, game, len(game.tokens))
 
 
-def _model(study: Study, state: State, name: str) -> State:
-    lens = study.lens(name)
+def _model(lenses: Lenses, state: State, name: str) -> State:
+    lens = lenses.lens(name)
     part = state.part if state.part in lens.parts else (0, 0)
     strengths = tuple((part, strength) for part, strength in state.strengths if part in lens.parts)
     edit_layers = state.edit_layers if max(state.edit_layers) <= lens.model.cfg.n_layers else middle_layers(lens.model)
     return replace(state, model=name, part=part, strengths=strengths, edit_layers=edit_layers, edits=())
 
 
-def _against(study: Study, state: State, name: str) -> State:
+def _against(lenses: Lenses, state: State, name: str) -> State:
     if name != NOTHING:
-        study.lens(name)
+        lenses.lens(name)
     return replace(state, against=name)
 
 
-def _part(study: Study, state: State, layer: int, head: int | None) -> State:
-    if (layer, head) not in study.lens(state.model).parts:
+def _part(lenses: Lenses, state: State, layer: int, head: int | None) -> State:
+    if (layer, head) not in lenses.lens(state.model).parts:
         raise ValueError(f"the model has no {'MLP' if head is None else f'head {head}'} in layer {layer}; choose another")
     return replace(state, part=(layer, head))
 
 
-def _strength(study: Study, state: State, value: float) -> State:
+def _strength(lenses: Lenses, state: State, value: float) -> State:
     least, most = STRENGTHS
     if not least <= value <= most:
         raise ValueError(f"strength {value} is outside {least:g} .. {most:g}; choose one inside")
@@ -174,20 +174,20 @@ def _strength(study: Study, state: State, value: float) -> State:
     return replace(state, strengths=tuple(others + own))
 
 
-def _all_clean(study: Study, state: State) -> State:
+def _all_clean(lenses: Lenses, state: State) -> State:
     return replace(state, strengths=())
 
 
-def _edit(study: Study, state: State, square: int) -> State:
+def _edit(lenses: Lenses, state: State, square: int) -> State:
     """Edits a square with the brush, or takes its edit back."""
     if any(edit.square == square for edit in state.edits):
         return replace(state, edits=tuple(edit for edit in state.edits if edit.square != square))
-    if study.lens(state.model).probe is None:
+    if lenses.lens(state.model).probe is None:
         raise ValueError("there is no probe of this model yet; edit the board when one is fitted, on the tab probe")
-    if not 1 <= state.shown <= study.lens(state.model).subject.longest:
+    if not 1 <= state.shown <= lenses.lens(state.model).subject.longest:
         raise ValueError("the model reads no position here; play 1 move or more, within its context")
-    if not 0 <= square < study.board.squares:
-        raise ValueError(f"square {square} is not on the board; choose 0 .. {study.board.squares - 1}")
+    if not 0 <= square < lenses.board.squares:
+        raise ValueError(f"square {square} is not on the board; choose 0 .. {lenses.board.squares - 1}")
     disc = state.position.mine[square]
     method, _, whose = state.brush.partition(" ")
     if (disc == EMPTY) != (method == "add"):
@@ -199,38 +199,38 @@ def _edit(study: Study, state: State, square: int) -> State:
 _METHODS: dict[str, Method] = {"flip": "flip", "erase": "erase", "add": "add"}
 
 
-def _edit_at(study: Study, state: State, layers: list[int], strength: float) -> State:
-    last = study.lens(state.model).model.cfg.n_layers
+def _edit_at(lenses: Lenses, state: State, layers: list[int], strength: float) -> State:
+    last = lenses.lens(state.model).model.cfg.n_layers
     if not layers or not all(0 <= layer <= last for layer in layers) or not strength > 0:
         raise ValueError(f"edits need layers in 0 .. {last} and a strength above 0; choose others")
     return replace(state, edit_layers=tuple(sorted(layers)), edit_strength=float(strength))
 
 
-def _no_edits(study: Study, state: State) -> State:
+def _no_edits(lenses: Lenses, state: State) -> State:
     return replace(state, edits=())
 
 
-def _ask(study: Study, state: State, move: int | None) -> State:
-    if move is not None and not 1 <= move < study.board.vocab:
-        raise ValueError(f"token {move} names no move; choose 1 .. {study.board.moves}")
+def _ask(lenses: Lenses, state: State, move: int | None) -> State:
+    if move is not None and not 1 <= move < lenses.board.vocab:
+        raise ValueError(f"token {move} names no move; choose 1 .. {lenses.board.moves}")
     return replace(state, move=move, tab="one move" if state.tab != "many positions" else state.tab)
 
 
-def _set(study: Study, state: State, **chosen: str) -> State:
+def _set(lenses: Lenses, state: State, **chosen: str) -> State:
     for name, value in chosen.items():
         if value not in CHOICES.get(name, ()):
             raise ValueError(f"{name} '{value}' cannot be chosen; choose one of {', '.join(CHOICES.get(name, CHOICES))}")
     return replace(state, **chosen)  # type: ignore[arg-type]
 
 
-def _pool(study: Study, state: State, kind: str, name: str = "", data: bytes = b"") -> State:
+def _pool(lenses: Lenses, state: State, kind: str, name: str = "", data: bytes = b"") -> State:
     if kind == "random":
-        return replace(state, pool=random_pool(study.board))
+        return replace(state, pool=random_pool(lenses.board))
     if kind == "game":
-        pool = read_pool("this game", state.game.text.encode(), study.board)
+        pool = read_pool("this game", state.game.text.encode(), lenses.board)
         return replace(state, pool=replace(pool, name="this game"))
     if kind == "file":
-        return replace(state, pool=read_pool(name, data, study.board))
+        return replace(state, pool=read_pool(name, data, lenses.board))
     raise ValueError(f"pool '{kind}' is unknown; choose random, game or file")
 
 
@@ -254,4 +254,4 @@ STEPS: dict[str, Callable[..., State]] = {
     "set": _set,
     "pool": _pool,
 }
-"""Every step, by name; its arguments are those after `study` and `state`."""
+"""Every step, by name; its arguments are those after `lenses` and `state`."""

@@ -11,8 +11,8 @@ from workbench.widgets.othello_explorer.lens import Lens, open_lens
 
 
 @dataclass(frozen=True)
-class Study:
-    """Lenses by name, `checkpoint, weights`; made by `open_study`."""
+class Lenses:
+    """Lenses by name, `checkpoint, weights`; made by `open_lenses`."""
 
     addresses: dict[str, tuple[str, WeightsName]]
     board: Board
@@ -40,7 +40,7 @@ class Study:
         return lens
 
 
-def open_study(checkpoints: Sequence[str | Path], probes: Sequence[str | Path] = ()) -> Study:
+def open_lenses(checkpoints: Sequence[str | Path], probes: Sequence[str | Path] = ()) -> Lenses:
     """The weights of some Othello checkpoints (folders, runs or bundled names) and saved probes that may fit them.
 
     Raises CheckpointError for what is not there, and ValueError for none, for other tasks and for boards that differ.
@@ -61,4 +61,4 @@ def open_study(checkpoints: Sequence[str | Path], probes: Sequence[str | Path] =
         for path, card in cards.items()
         for weights in card.weights
     }
-    return Study(addresses, board_of_size(sizes.pop()), tuple(map(Path, probes)))
+    return Lenses(addresses, board_of_size(sizes.pop()), tuple(map(Path, probes)))

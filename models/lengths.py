@@ -1,0 +1,28 @@
+"""The lengths at which a model can be asked, and the ones that a user chose of them."""
+
+from collections.abc import Sequence
+
+from models.task import Task
+
+
+def possible_lengths(task: Task, vocab: int, context: int) -> range:
+    """The lengths at which a model of that vocabulary and context can be asked on a task: 1 to the smaller limit.
+
+    Raises ValueError for a model of another vocabulary than the task's.
+    """
+    if vocab != task.vocab:
+        raise ValueError(f"the model has {vocab} tokens, its task {task.name} has {task.vocab}; use a model that fits the task")
+    return range(1, min(task.longest, context) + 1)
+
+
+def chosen_lengths(possible: range, lengths: Sequence[int] | None) -> tuple[int, ...]:
+    """The lengths to report, in order; all that are possible for None. Raises ValueError for another one, and for no length."""
+    if lengths is None:
+        return tuple(possible)
+    wrong = [length for length in lengths if length not in possible]
+    if wrong or not lengths:
+        raise ValueError(
+            f"length {wrong[0] if wrong else 'list is empty'}: expected lengths in 1 .. {possible[-1]}, which is what the task "
+            "and the model's context allow; leave out the others"
+        )
+    return tuple(sorted(set(lengths)))
