@@ -15,7 +15,7 @@ from models.random_stream import GOLDEN, MULTIPLIER_1, MULTIPLIER_2
 from workbench.fleet_kernels import kernel
 
 WORDS, MIDDLE = 624, 397
-LANES = 16
+LANES = 32
 TAKEN = np.iinfo(np.int64).max
 """In place of the key of a token that was drawn; a key is equal to it once in 2**64 draws."""
 
@@ -55,7 +55,7 @@ def draw_permutations(start, stop, seed_states, first_index, vocab, sequences):
                 for token in range(1, vocab):
                     for lane in range(LANES):
                         smaller = keys[token, lane] < least[lane]  # of equal keys the first, as in a stable sort
-                        least[lane] = keys[token, lane] if smaller else least[lane]
+                        least[lane] = min(keys[token, lane], least[lane])
                         chosen[lane] = token if smaller else chosen[lane]
                 for lane in range(min(LANES, batch - first)):
                     sequences[m, first + lane, s] = chosen[lane]

@@ -23,6 +23,8 @@ import numpy as np
 from numba import njit
 
 NORM_EPSILON = 1e-5  # of `models.transformer.LayerNorm`
+SCRATCH = 1024
+"""Numbers in a block of scratch memory that stays near the processor."""
 
 # sums may be reordered; infinities and NaN stay what they are, since divergence is found by them
 FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -73,39 +75,101 @@ def _normalise_backward(gradient, weight_and_bias, m, b, s, normal, scale, norm_
         gradient[c] = (gradient[c] - mean - normal[m, b, s, c] * slope) * scale[m, b, s]
 
 
+def _exponentials(x, power, exponent, shift, bias, least, ln2_high, ln2_low):
+    """Exp of every element x <= 0, in place: 2**k exp(r) with |r| <= ln 2 / 2, by its Taylor polynomial.
+
+    Relative error below 7 units in the last place; it vectorises, which np.exp does not. Below `least` the result is that of
+    `least`, which is as good as 0, and NaN stays NaN. `power` and `exponent` are one piece of memory, as floats and integers.
+    """
+    f = x.dtype.type
+    inverse, half, one = f(1 / np.log(2.0)), f(0.5), f(1)
+    for i in range(x.size):
+        y = least if x[i] < least else x[i]
+        k = np.floor(y * inverse + half)
+        r = (y - k * ln2_high) - k * ln2_low
+        if x.itemsize == 8:
+            p = f(1 / 479001600)
+            p = p * r + f(1 / 39916800)
+            p = p * r + f(1 / 3628800)
+            p = p * r + f(1 / 362880)
+            p = p * r + f(1 / 40320)
+            p = p * r + f(1 / 5040)
+        else:
+            p = f(1 / 5040)
+        p = p * r + f(1 / 720)
+        p = p * r + f(1 / 120)
+        p = p * r + f(1 / 24)
+        p = p * r + f(1 / 6)
+        p = p * r + half
+        p = p * r + one
+        x[i] = p * r + one
+        exponent[i] = (np.int32(k) + bias) << shift
+    for i in range(x.size):
+        x[i] *= power[i]
+
+
+_exponentials = njit(fastmath={"contract"})(unwrap(_exponentials))  # the two halves of ln 2 must not be summed first
+
+
 @_inlined
-def _causal_softmax(scores, pattern, m, b, h, s):
-    """Row s of the pattern, over keys 0 .. s."""
-    greatest = scores[m, b, h, s, 0]
-    for key in range(1, s + 1):
-        greatest = max(greatest, scores[m, b, h, s, key])
-    total = scores.dtype.type(0)
-    for key in range(s + 1):
-        weight = np.exp(scores[m, b, h, s, key] - greatest)
-        pattern[m, b, h, s, key] = weight
-        total += weight
-    inverse = scores.dtype.type(1) / total
-    for key in range(s + 1):
-        pattern[m, b, h, s, key] *= inverse
+def _all_exponentials(x, exponent):
+    """Exp of every element x <= 0, in place; `exponent` is scratch memory of the integers that are as wide as x."""
+    f, power = x.dtype.type, exponent.view(x.dtype)
+    for first in range(0, x.size, exponent.size):
+        block = x[first : first + exponent.size]
+        if x.itemsize == 4:
+            _exponentials(block, power, exponent, 23, 127, f(-87.3), f(0.693359375), f(-2.12194440e-4))
+        else:
+            _exponentials(block, power, exponent, 52, 1023, f(-708.3), f(0.693145751953125), f(1.42860682030941723e-6))
+
+
+@_inlined
+def _causal_softmax(scores, m, pattern, exponent):
+    """Fills a member's `pattern` [batch, head, query, key] where key <= query; the rest is not to be read."""
+    batch, heads, length, _ = pattern.shape
+    zero, one = pattern.dtype.type(0), pattern.dtype.type(1)
+    for b in range(batch):
+        for h in range(heads):
+            for s in range(length):
+                greatest = scores[m, b, h, s, 0]
+                for key in range(1, s + 1):
+                    greatest = max(greatest, scores[m, b, h, s, key])
+                for key in range(s + 1):
+                    pattern[b, h, s, key] = scores[m, b, h, s, key] - greatest
+                for key in range(s + 1, length):
+                    pattern[b, h, s, key] = zero
+    _all_exponentials(pattern.reshape(-1), exponent)
+    for b in range(batch):
+        for h in range(heads):
+            for s in range(length):
+                total = zero
+                for key in range(s + 1):
+                    total += pattern[b, h, s, key]
+                inverse = one / total
+                for key in range(s + 1):
+                    pattern[b, h, s, key] *= inverse
 
 
 @kernel
 def attend_forward(
     start, stop, rows, scores, values, stream, bias, attention_mask, residual_mask, branch_norm, final_norm,
-    pattern, branch_normal, branch_scale, final_normal, final_scale, out,
+    pattern, branch_normal, branch_scale, final_normal, final_scale, out, exponents,
 ):  # fmt: skip
-    """Fills `out` [member, batch, position, channel], and what the backward pass needs. Masks and norms of size 0 are none."""
+    """Fills `out` [member, batch, position, channel], and what the backward pass needs. Masks and norms of size 0 are none.
+
+    `exponents` is an empty array of the integers that are as wide as the scores.
+    """
     _, batch, length = rows.shape
     heads, channels = values.shape[1], values.shape[3]
     drops_attention, drops_residual = attention_mask.size > 0, residual_mask.size > 0
-    written = np.empty(channels, out.dtype)
+    written, exponent = np.empty(channels, out.dtype), np.empty(SCRATCH, exponents.dtype)
     for m in range(start, stop):
+        _causal_softmax(scores, m, pattern[m], exponent)
         for b in range(batch):
             for s in range(length):
                 for c in range(channels):
                     written[c] = bias[m, c]
                 for h in range(heads):
-                    _causal_softmax(scores, pattern, m, b, h, s)
                     for i in range(s + 1):
                         row, weight = rows[m, b, i], pattern[m, b, h, s, i]
                         if drops_attention:
@@ -273,39 +337,6 @@ def _greatest(logits, m, b, s):
 _greatest = njit(fastmath=True)(unwrap(_greatest))  # without NaN in mind it vectorises
 
 
-def _exponentials(x, power, exponent, shift, bias, least, ln2_high, ln2_low):
-    """Exp of every element x <= 0, in place: 2**k exp(r) with |r| <= ln 2 / 2, by its Taylor polynomial.
-
-    Relative error below 7 units in the last place; it vectorises, which np.exp does not. Below `least` the result is that of
-    `least`, which is as good as 0, and NaN stays NaN. `power` and `exponent` are one piece of memory, as floats and integers.
-    """
-    f = x.dtype.type
-    inverse, half, one = f(1 / np.log(2.0)), f(0.5), f(1)
-    for i in range(x.size):
-        y = least if x[i] < least else x[i]
-        k = np.floor(y * inverse + half)
-        r = (y - k * ln2_high) - k * ln2_low
-        p = f(1 / 479001600)
-        p = p * r + f(1 / 39916800)
-        p = p * r + f(1 / 3628800)
-        p = p * r + f(1 / 362880)
-        p = p * r + f(1 / 40320)
-        p = p * r + f(1 / 5040)
-        p = p * r + f(1 / 720)
-        p = p * r + f(1 / 120)
-        p = p * r + f(1 / 24)
-        p = p * r + f(1 / 6)
-        p = p * r + half
-        p = p * r + one
-        x[i] = p * r + one
-        exponent[i] = (np.int32(k) + bias) << shift
-    for i in range(x.size):
-        x[i] *= power[i]
-
-
-_exponentials = njit(fastmath={"contract"})(unwrap(_exponentials))  # the two halves of ln 2 must not be summed first
-
-
 @kernel
 def cross_entropy(start, stop, sequences, soft, logits, flat, exponents, losses):
     """Fills `losses` with each member's mean cross-entropy, and puts its gradient in the logits' place.
@@ -317,8 +348,7 @@ def cross_entropy(start, stop, sequences, soft, logits, flat, exponents, losses)
     _, batch, length, vocab = logits.shape
     f, zero = logits.dtype.type, logits.dtype.type(0)
     share = f(1 / (batch * length))
-    exponent = np.empty(1024, exponents.dtype)
-    power = exponent.view(logits.dtype)
+    exponent = np.empty(SCRATCH, exponents.dtype)
     legal = np.empty(vocab, logits.dtype)
     for m in range(start, stop):
         loss = zero
@@ -337,12 +367,7 @@ def cross_entropy(start, stop, sequences, soft, logits, flat, exponents, losses)
                     loss -= total / count
                 else:
                     loss -= logits[m, b, s, sequences[m, b, s + 1]]
-        for first in range(0, flat.shape[1], exponent.size):
-            block = flat[m, first : first + exponent.size]
-            if logits.itemsize == 4:
-                _exponentials(block, power, exponent, 23, 127, f(-87.3), f(0.693359375), f(-2.12194440e-4))
-            else:
-                _exponentials(block, power, exponent, 52, 1023, f(-708.3), f(0.693145751953125), f(1.42860682030941723e-6))
+        _all_exponentials(flat[m], exponent)
         for b in range(batch):
             legal[:] = share
             for s in range(length):
@@ -376,7 +401,7 @@ def attend_and_learn(
     for m in range(start, stop):
         attend_forward(
             m, m + 1, rows, scores, values, stream, bias, attention_mask, residual_mask, branch_norm, final_norm,
-            pattern, branch_normal, branch_scale, final_normal, final_scale, out,
+            pattern, branch_normal, branch_scale, final_normal, final_scale, out, exponents,
         )  # fmt: skip
         cross_entropy(m, m + 1, sequences, soft, out, flat, exponents, losses)
         attend_backward(

@@ -231,7 +231,7 @@ class Attend(torch.autograd.Function):
         """The result."""
         out, inputs, kept = _attend_arguments(rows, *tensors)
         ctx.shapes = [None if tensor is None else tensor.shape for tensor in tensors[:6]]
-        for_members(fleet_kernels.attend_forward, len(out), *_arrays(*inputs, *kept, out))
+        for_members(fleet_kernels.attend_forward, len(out), *_arrays(*inputs, *kept, out, _integers(out)))
         rows, _, values, _, _, *masks_and_norms = inputs
         ctx.arrays = _arrays(rows, values, *masks_and_norms, *kept)
         return out

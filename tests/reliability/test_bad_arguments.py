@@ -70,7 +70,7 @@ def require_one_sentence(act: Callable[[], object], *named: object) -> None:
     text = str(raised.value)
     assert "; " in text and "\n" not in text and len(text) < 500, text
     for value in named:
-        assert str(value) in text, (value, text)
+        assert str(value) in text or repr(value) in text, (value, text)
 
 
 WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12).filter(
