@@ -28,12 +28,15 @@ def ablate(
 ) -> None:
     """The change in every metric by layer, head and length when a component is ablated, with intervals."""
     chosen = parse_lengths(lengths)
+    import shutil
+
     from workbench.ablation_map import ablation_map
     from workbench.figures.ablation import ablation_figures
     from workbench.figures.export import save_figures
     from workbench.table import write_table
 
     name = f"{what}-{method}"
+    parts = out / "parts" / f"{name}-{weights}"
     frame = ablation_map(
         checkpoint,
         None,
@@ -44,10 +47,11 @@ def ablate(
         seed,
         weights=weights,
         device=device,
-        keep=out / "parts" / f"{name}-{weights}",
+        keep=parts,
         progress=True,
     )
     write_table(frame, out, name)
+    shutil.rmtree(parts)
     longest = int(frame["length"].max())
     save_figures(ablation_figures(frame), out / "figures", formats.split(","))
     rows = frame[(frame["length"] == longest) & (frame["metric"] == "illegal_mass")].sort_values("difference", ascending=False)
