@@ -23,11 +23,12 @@ from models.durable import write_file
 from models.hooked import load
 from models.labels import averaging_label, labels, shape_label
 from models.lengths import possible_lengths
+from models.plain_file import require_plain
 from models.tasks import make_task
 from probes.certificate import certify
 from probes.minimal_model import is_minimal
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
-from workbench.table import CERTIFIED, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
+from workbench.table import CERTIFIED, DIFFERENCE_COLUMNS, MAX_TABLE_BYTES, ROW, with_labels, with_seed_spread
 
 Steps = Literal["last", "all"]
 MODELS_AT_ONCE = 12
@@ -108,14 +109,24 @@ def compare(
         frames = []
         for bag in bags:
             file = None if keep is None else keep / f"{_fingerprint(bag, chosen, sequences, seed, batch)}.parquet"
-            if file is not None and file.exists():
-                frames.append(pd.read_parquet(file))
+            kept = None if file is None else _kept(file)
+            if kept is not None:
                 bar.update(sequences * len(bag.variants))
-                continue
-            frames.append(_compare_bag(bag, chosen, sequences, seed, device, batch, bar))
-            if file is not None:
-                write_file(file, frames[-1].to_parquet())
+            else:
+                kept = _compare_bag(bag, chosen, sequences, seed, device, batch, bar)
+                if file is not None:
+                    write_file(file, kept.to_parquet())
+            frames.append(kept)
     return with_seed_spread(pd.concat(frames, ignore_index=True))
+
+
+def _kept(file: Path) -> pd.DataFrame | None:
+    """What an interrupted comparison kept; None where there is nothing, or nothing that can be read."""
+    try:
+        require_plain(file, MAX_TABLE_BYTES)
+        return pd.read_parquet(file)
+    except (OSError, ValueError, TypeError, OverflowError, NotImplementedError):
+        return None
 
 
 def find_checkpoints(paths: Sequence[str | os.PathLike[str]], steps: Steps = "last") -> list[Checkpoint]:

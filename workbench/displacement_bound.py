@@ -22,6 +22,7 @@ from models.set_complement.task import SetComplementTask
 from probes.certificate import certify
 from workbench.evaluation import evaluate
 from workbench.fleet import Fleet
+from workbench.table import read_any_table
 from workbench.training_config import TrainingConfig
 
 STEPS, SEEDS, BATCH, LEARNING_RATE = 5000, 4, 128, 3e-3
@@ -67,7 +68,7 @@ def sweep(
     lengths. Missing for a seed that diverged. Raises ValueError where the file holds a sweep of other steps or seeds.
     """
     path = Path(out) / f"bound-v{vocab}.csv"
-    done = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    done = read_any_table(path) if path.exists() else pd.DataFrame()
     _require_same_sweep(done, path, steps, seeds)
     known = set(zip(done["width"], done["head_width"], strict=True)) if len(done) else set()
     missing = [pair for pair in itertools.product(swept(vocab), repeat=2) if pair not in known]

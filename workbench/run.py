@@ -67,16 +67,9 @@ class Run:
     def forget_metrics_after(self, step: int) -> None:
         """Drops the lines beyond the step that a resume starts from, also one that was cut off while written."""
         path = self.folder / METRICS_FILE
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(errors="replace").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, LookupError, TypeError, RecursionError):
-                continue
-        write_file(path, "".join(line + "\n" for line in kept).encode())
+        if path.exists():
+            kept = [line for line, row in _metric_lines(path) if row["step"] <= step]
+            write_file(path, "".join(line + "\n" for line in kept).encode())
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -91,8 +84,22 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's `metrics.jsonl`, in order."""
-    return [json.loads(line) for line in (folder / METRICS_FILE).read_text().splitlines()]
+    """The lines of a run's `metrics.jsonl`, in order, but one that was cut off. Raises RunError where there is none."""
+    return [row for _, row in _metric_lines(folder / METRICS_FILE)]
+
+
+def _metric_lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    try:
+        text = read_plain(path).decode(errors="replace")
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}; give a folder made by workbench train") from error
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # cut off while written, or damaged since
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            yield line, row
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Comparison: what is compared with what, paired differences, the spread over seeds, and what must not change the numbers."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,6 +148,13 @@ def test_an_interrupted_comparison_goes_on_with_what_is_done(runs, frame, tmp_pa
     assert bags == len(list(tmp_path.glob("*.parquet"))) > 3  # none was measured twice
     compare([runs], sequences=60, seed=1, keep=tmp_path)
     assert len(measured) == len(list(tmp_path.glob("*.parquet"))) == 2 * bags  # other sequences are measured anew
+    damaged, pipe, *_ = tmp_path.glob("*.parquet")
+    damaged.write_bytes(b"PAR1 and no more")
+    pipe.unlink()
+    os.mkfifo(pipe)
+    for seed in (0, 1):
+        compare([runs], sequences=60, seed=seed, keep=tmp_path)
+    assert len(measured) == 2 * bags + 2  # what cannot be read is
 
 
 def test_same_command_same_bytes(runs, frame, tmp_path):

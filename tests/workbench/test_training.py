@@ -243,5 +243,8 @@ def test_metrics_of_a_foreign_line_are_dropped(tmp_path):
     run = Run(tmp_path, RunRecord(config=small(), command="", versions={}))
     run.append_metrics({"step": 1})
     run.append_metrics({"step": 9})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('[1]\n{"step": "two"}\n{"step": 1')
+    assert read_metrics(tmp_path) == [{"step": 1}, {"step": 9}]
     run.forget_metrics_after(5)
-    assert read_metrics(tmp_path) == [{"step": 1}]
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
