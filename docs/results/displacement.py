@@ -1,5 +1,6 @@
-"""Writes `displacement.csv`: one row a bundled set-complement model and weights, of what these commands print of it:
-`workbench probe displacement NAME --weights W` and `workbench certify NAME --weights W`.
+"""Writes `displacement.csv`: the 2/s law, structure and certificate of every bundled set-complement model, a row each.
+
+That is what `workbench probe displacement NAME --weights W` and `workbench certify NAME --weights W` print.
 
     python docs/results/displacement.py
 """
