@@ -38,9 +38,9 @@ MOST_LENGTHS = 1 << 16
 def exchangeability(
     model: Address,
     task: Task | None = None,
+    lengths: Sequence[int] | None = None,
     sequences: int = SEQUENCES,
     seed: int = 0,
-    lengths: Sequence[int] | None = None,
     *,
     weights: WeightsName = "raw",
     device: torch.device | str = "cpu",
@@ -52,10 +52,10 @@ def exchangeability(
     Args:
         model: a checkpoint folder, run or bundled name, or a hooked model in eval mode.
         task: the task; None for the one on the card.
-        sequences: how many sequences; each gives one pair a length, where it has one.
-        seed: which sequences and orders, in 0 .. 2**32 - 1.
         lengths: of at least 3, since the order of fewer tokens before the last cannot change; None for about ten, evenly
             spread.
+        sequences: how many sequences; each gives one pair a length, where it has one.
+        seed: which sequences and orders, in 0 .. 2**32 - 1.
         weights: which weights of a checkpoint; no effect on a loaded model, as has `device`.
         device: where a checkpoint is loaded to.
         batch: sequences a forward pass.

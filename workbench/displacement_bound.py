@@ -104,7 +104,7 @@ def _rows(fleet: Fleet) -> Iterator[dict[str, float | int | str]]:
             }  # fmt: skip
             if fleet.diverged[member] is None:
                 model = hook(shape, {name: part.cpu() for name, part in fleet.state(member, weights).items()})
-                metrics = evaluate(model, SetComplementTask(shape.vocab), SEQUENCES).groupby("metric")["value"].mean()
+                metrics = evaluate(model, SetComplementTask(shape.vocab), sequences=SEQUENCES).groupby("metric")["value"].mean()
                 certificate = certify(model)
                 row |= {"certified_lengths": certificate.certified_lengths, "worst_gap": min(certificate.worst_gap)}
                 row |= {name: float(metrics[name]) for name in ("total_variation", "illegal_mass", "misordered")}

@@ -47,9 +47,9 @@ RATES = tuple(name for name, metric in METRICS.items() if metric.rate)
 def evaluate(
     model: HookedTransformer | str | os.PathLike[str],
     task: Task | None = None,
+    lengths: Sequence[int] | None = None,
     sequences: int = SEQUENCES,
     seed: int = 0,
-    lengths: Sequence[int] | None = None,
     *,
     weights: WeightsName = "raw",
     device: torch.device | str = "cpu",
@@ -61,9 +61,9 @@ def evaluate(
     Args:
         model: a hooked model in eval mode, or a checkpoint folder, run or bundled name to load it from.
         task: the task; None for the one on the checkpoint's card.
+        lengths: the lengths to report; None for all from 1 to the task's longest, or to the model's context if that is less.
         sequences: how many sequences to draw. Memory does not depend on it.
         seed: which sequences, and which bootstrap weights, in 0 .. 2**32 - 1.
-        lengths: the lengths to report; None for all from 1 to the task's longest, or to the model's context if that is less.
         weights: which weights of a checkpoint to load; of no effect on a model that is already loaded.
         device: where a checkpoint is loaded to; of no effect on a model that is already loaded.
         batch: sequences a forward pass; of no effect on the results but for rounding.

@@ -22,7 +22,7 @@ def evaluate(
     from workbench.evaluation import as_json
     from workbench.evaluation import evaluate as evaluate_model
 
-    frame = evaluate_model(checkpoint, None, sequences, seed, wanted, weights=weights, device=device, progress=True)
+    frame = evaluate_model(checkpoint, None, wanted, sequences, seed, weights=weights, device=device, progress=True)
     typer.echo(frame.pivot(index="length", columns="metric", values="value").to_string(float_format="{:.4g}".format))
     if json_file is not None:
         write_file(json_file, json.dumps(as_json(frame, sequences), indent=1).encode())

@@ -85,7 +85,7 @@ def measure(trainer: Trainer, sequences: int = SEQUENCES) -> pd.DataFrame:
         model.weights = weights  # type: ignore[assignment]  # as `load` does
         averaging = None if weights == "raw" else averaging_label(config.averaging)
         known = dict(dropout=config.model.dropout.label, averaging=averaging, train_length=config.train_length)
-        frames.append(evaluate(model, trainer.task, sequences).assign(seed=config.seed, step=trainer.step, **known))
+        frames.append(evaluate(model, trainer.task, sequences=sequences).assign(seed=config.seed, step=trainer.step, **known))
     return pd.concat(frames, ignore_index=True)
 
 
