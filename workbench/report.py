@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
 import torch
 
 from models.config import WEIGHTS, WeightsName
@@ -104,10 +105,17 @@ def write_results(
 def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS, width: Width | None = None) -> Written:
     """Draws the figures of a table that `compare` or `ablate` wrote, laid out for print where a width is given.
 
-    Raises ValueError for another file or an unknown format.
+    `table` may be the folder of a comparison or of ablations, all of which are drawn. Raises ValueError for another file or an
+    unknown format.
     """
+    folder = Path(table)
+    of_ablations = [] if (folder / "comparison.parquet").exists() else sorted(folder.glob("*.parquet"))
+    figures = {name: figure for file in of_ablations or [folder] for name, figure in _figures_of(file).items()}
+    return Written((), tuple(save_figures(figures, out, formats, width)), None)
+
+
+def _figures_of(table: PathLike) -> Mapping[str, go.Figure]:
     frame = read_any_table(table)
-    of_ablation = {"what", "method", "difference_low"} <= set(frame.columns)
-    figures = ablation_figures(frame) if of_ablation else comparison_figures(read_table(table))
-    files = save_figures(figures, out, formats, width)
-    return Written((), tuple(files), None)
+    if {"what", "method", "difference_low"} <= set(frame.columns):
+        return ablation_figures(frame)
+    return comparison_figures(read_table(table))

@@ -12,7 +12,7 @@ from workbench.figures.differences import difference_curves
 from workbench.figures.gallery import comparison_figures, last_steps, training_figures
 from workbench.figures.length_curves import length_curve, length_page
 from workbench.figures.scales import linear_scale, log_scale, signed_log_scale
-from workbench.figures.theme import apply_theme, dropout_styles, length_axis, shade, transparent
+from workbench.figures.theme import apply_theme, dropout_styles, length_axis, numbered_style, shade, transparent
 from workbench.figures.timeline import timeline
 
 from .made_up_tables import made_up
@@ -51,6 +51,14 @@ def test_page_axes_units_and_training_length():
     assert sum(note.text == "trained to 3" for note in fig.layout.annotations) == 4
     assert length_curve(made_up(), "margin").layout.yaxis.title.text.endswith("(logits)")
     assert length_curve(made_up(), "dispersion").layout.yaxis.title.text == "attention dispersion (nats)"
+
+
+def test_a_page_of_one_length_shows_intervals_and_tells_weights_apart():
+    fig = length_page(made_up(seeds=(0,)).query("length == 6"), ["total_variation"])
+    bars = [trace for trace in fig.data if trace.error_y.array is not None and trace.error_y.array[0] > 0]
+    assert len({trace.offsetgroup for trace in bars}) == len(bars) == 9
+    assert len({(trace.line.color, trace.marker.symbol) for trace in entries(fig)}) == 9
+    assert not any(trace.line.dash for trace in entries(fig))  # or the legend in print would list dashes that no point has
 
 
 def test_no_text_is_latex():
@@ -179,6 +187,9 @@ def test_styles():
     many = dropout_styles([f"attention {rate / 20}" for rate in range(7)])
     assert len(set(many.values())) == 7
     assert len(dropout_styles([f"attention {rate / 20}" for rate in range(19)])) == 19
+    numbered = [numbered_style(number) for number in range(42)]
+    assert len(set(numbered)) == 42
+    assert all(len(set(looks)) >= 6 for looks in zip(*numbered[:7], strict=True))  # none of the three is needed for six curves
     assert (shade("#804020", 0), shade("#804020", 1), shade("#804020", -1)) == ("#804020", "#ffffff", "#000000")
     assert transparent("#804020", 0.5) == "rgba(128,64,32,0.5)"
 

@@ -50,6 +50,28 @@ def test_figures_of_a_table_have_their_data_beside_them(tmp_path):
     assert names and names == {path.stem for path in (tmp_path / "out").glob("*.csv")}
 
 
+def test_a_folder_of_ablations_is_drawn_whole(tmp_path):
+    few = ["--lengths", "3,9", "--sequences", "4", "--out", str(tmp_path), "--format", "html"]
+    for what in ("heads", "mlp"):
+        assert run(["ablate", "othello-mini-none", "--what", what, *few]) == 0
+    assert run(["figures", str(tmp_path), "--out", str(tmp_path / "out"), "--format", "html"]) == 0
+    names = {"heads-zero-by-head", "heads-zero-by-length", "mlp-zero-by-length"}
+    assert {path.stem for path in (tmp_path / "out").glob("*.html")} == names
+
+
+@pytest.mark.parametrize("broken", ["absent", "fails"])
+def test_without_the_formats_asked_for_html_is_written_and_the_exit_code_is_1(tmp_path, monkeypatch, caplog, broken):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / broken))
+    (tmp_path / "fails").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "fails").chmod(0o755)
+    write_table(made_up(dropouts=("none",), seeds=(0,)).assign(certified_lengths=float("nan")), tmp_path)
+    words = ["figures", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert run([*words, "--format", "pdf"]) == 1
+    assert len(caplog.records) == 1 and "HTML" in caplog.text
+    assert {path.stem for path in (tmp_path / "out").glob("*.csv")} == {path.stem for path in (tmp_path / "out").glob("*.html")}
+    assert run([*words, "--format", "html"]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

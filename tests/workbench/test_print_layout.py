@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from probes.dispersion_by_head import dispersion
 from probes.logit_displacement import displacement, power_law, token_displacement
 from probes.logit_tables import logit_tables
 from workbench.evaluation import evaluate
+from workbench.figures.ablation import map_of_heads
 from workbench.figures.browser import find_browser
 from workbench.figures.cells import RASTER_DPI, with_cells
 from workbench.figures.certificate import worst_gap_by_length
@@ -34,7 +36,7 @@ from workbench.figures.timeline import timeline
 from .made_up_tables import made_up
 
 POINTS = {"column": 237.6, "page": 489.6}
-BIG = "big"
+BIG, BIG_SHAPE = "big", (80, 70)
 RAISED = "\u200b"
 """What plotly puts where an exponent begins."""
 needs_tools = pytest.mark.skipif(
@@ -61,7 +63,8 @@ def figures() -> dict[str, go.Figure]:
         "heads": dispersion_by_head(spread, 4),
         "errors": dispersion_and_errors(spread, errors, frame),
         "boards": boards(9),
-        BIG: go.Figure(go.Heatmap(z=np.random.default_rng(0).normal(size=(65, 80))), layout=dict(title="big")),
+        "many heads": many_heads(32, 32),
+        BIG: many_heads(*BIG_SHAPE),
     }
 
 
@@ -69,6 +72,11 @@ def model_task():
     from models.set_complement.task import SetComplementTask
 
     return SetComplementTask(12)
+
+
+def many_heads(layers: int, heads: int) -> go.Figure:
+    rows = pd.DataFrame(itertools.product(range(layers), range(heads)), columns=["layer", "head"])
+    return map_of_heads(rows.assign(x=np.random.default_rng(0).normal(size=len(rows))), "heads", "logits", column="x")
 
 
 def boards(count: int) -> go.Figure:
@@ -183,7 +191,9 @@ def test_heatmaps_are_vector_cells_unless_large(printed, width):
             assert not images, f"{name} has a raster"
         else:
             assert len(images) == 1
-            assert min(int(dpi) for dpi in images[0].split()[12:14]) >= RASTER_DPI
+            dots, dpi = (np.array(images[0].split()[at : at + 2], float) for at in (3, 12))
+            cells_an_inch = np.array(BIG_SHAPE[::-1]) / (dots / dpi)
+            assert (dpi >= RASTER_DPI).all() and (dpi <= RASTER_DPI + cells_an_inch + 1).all()
 
 
 def test_cells_keep_numbers_names_and_gaps():
@@ -215,10 +225,42 @@ def test_the_figure_itself_is_left_alone():
     assert figure.to_json() == before
 
 
-def test_a_full_grid_of_entries_is_listed_by_its_two_sides():
-    def entries(figure):
-        return [trace.name for trace in for_print(figure, "column").data if trace.showlegend]
+def entries(figure: go.Figure) -> list[str]:
+    return [trace.name for trace in for_print(figure, "column").data if trace.showlegend]
 
+
+def test_pairs_that_are_not_drawn_as_a_grid_are_listed_as_they_are():
+    names = [f"layer {layer}, head {head}" for layer in range(2) for head in range(3)]
+
+    def drawn(colours, dashes, markers=("circle",) * 6):
+        looks = zip(names, colours, dashes, markers, strict=True)
+        lines = [
+            go.Scatter(x=[1, 2], y=[1, 2], name=name, line=dict(color=colour, dash=dash), marker_symbol=marker)
+            for name, colour, dash, marker in looks
+        ]
+        return entries(go.Figure(lines))
+
+    listed = ["layer 0", "layer 1", "head 0", "head 1", "head 2"]
+    by_head = ["solid", "8px,3px", "2px,2px"] * 2
+    hues = ["#000001", "#000002", "#000003", "#000004", "#000005", "#000006"]
+    assert drawn(["#000001"] * 3 + ["#000002"] * 3, by_head) == listed
+    assert drawn(hues, by_head, ["circle"] * 3 + ["square"] * 3) == listed
+    assert drawn(hues, ["solid"] * 6) == names
+    assert drawn(hues, by_head) == names
+    assert drawn(["#000001"] * 3 + ["#000002"] * 3, ["solid", "8px,3px", "8px,3px"] * 2) == names
+    assert drawn(["#000001"] * 6, by_head) == names
+
+
+@pytest.mark.parametrize("width", POINTS)
+def test_ticks_are_thinned_out_only_where_there_are_many(width):
+    def steps(figure):
+        return for_print(figure, width).layout.xaxis.dtick, for_print(figure, width).layout.yaxis.dtick
+
+    assert steps(many_heads(4, 8)) == (1, 1)
+    assert steps(many_heads(80, 70)) == {"column": (10, 10), "page": (2, 10)}[width]
+
+
+def test_a_full_grid_of_entries_is_listed_by_its_two_sides():
     assert entries(length_page(made_up())) == [
         *("no dropout", "dropout attention 0.1", "dropout residual 0.1"),
         *("raw", "ema", "bema"),

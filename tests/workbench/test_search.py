@@ -130,8 +130,8 @@ def test_measured_metrics_are_those_of_evaluate_and_differences_are_paired():
     number = with_norm("none")
     states, config = states_of(number), SPACE.config(number)
     result = measure(states, config, SEQUENCES, seed=4)
-    frames = {name: evaluate(hook(config.model, states[name]), SetComplementTask(8), None, SEQUENCES, 4) for name in ("raw", "ema")}
-    for name, frame in frames.items():
+    for name in ("raw", "ema"):
+        frame = evaluate(hook(config.model, states[name]), SetComplementTask(8), None, SEQUENCES, 4)
         table = frame.pivot(index="length", columns="metric", values="value")
         for metric, values in result["metrics"][name].items():
             np.testing.assert_allclose(values, table[metric], rtol=1e-5, err_msg=metric)

@@ -21,7 +21,11 @@ def added_token(frame: pd.DataFrame) -> go.Figure:
         figure.add_trace(interval_band(rows, "length", style.colour))
         kept = numbers(rows, {"change": "y", "ci_low": "low", "ci_high": "high", "spread": "spread"})
         hover = "length %{x}: %{y:.3g}, spread %{customdata[3]:.3g}"
-        look = dict(line_color=style.colour, marker=dict(symbol=style.marker, size=5), mode="lines+markers")
+        look = dict(
+            line=dict(color=style.colour, dash=style.dash, width=2),
+            marker=dict(symbol=style.marker, size=5),
+            mode="lines+markers",
+        )
         figure.add_trace(go.Scatter(x=rows["length"], y=rows["change"], name=name, hovertemplate=hover, **look, **kept))
     figure.update_yaxes(title_text="change of the logit against absent tokens (logits)", rangemode="tozero")
     figure.update_layout(legend_title_text="whose logit")

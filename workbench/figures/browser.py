@@ -44,7 +44,7 @@ def find_browser() -> str | None:
 
 
 def draw(figures: Mapping[str, go.Figure], formats: Sequence[str], browser: str, dpi: float) -> Drawn:
-    """Every figure in every format (pdf, svg, png) with one browser; where it fails, one warning says what is missing and why.
+    """Every figure in every format (pdf, svg, png) with one browser; where it fails, one warning says how many and why.
 
     Args:
         figures: by name; sizes are those of their layouts, in px of 1/96 in.
@@ -64,7 +64,7 @@ def draw(figures: Mapping[str, go.Figure], formats: Sequence[str], browser: str,
     if len(finished) < wanted:
         reason = f"{type(trouble[0]).__name__}: {trouble[0].args[0]}" if trouble else f"no answer in {seconds:g} s"
         logger.warning(
-            "the browser %s failed (%s), so %d of %d static figures were not written: %s",
+            "the browser %s failed (%s), so HTML takes the place of %d of %d static figures: %s",
             *(browser, reason, wanted - len(finished), wanted, HOW_TO_GET_A_BROWSER),
         )
     return finished
@@ -96,9 +96,11 @@ async def _draw(
 ) -> None:
     """Fills `drawn` figure by figure with one browser, which is killed when its time is up, whatever it hangs in."""
     import kaleido
+    from kaleido.errors import KaleidoError
 
+    logging.getLogger("choreographer").setLevel(logging.ERROR)  # what it warns of, the one warning of `draw` says
     chrome = kaleido.Kaleido(path=browser, mathjax=False, timeout=START_SECONDS)
-    watchdog = threading.Timer(seconds, _kill, [chrome])
+    watchdog = threading.Timer(seconds, _kill, [chrome, trouble, seconds])
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -115,7 +117,7 @@ async def _draw(
                             drawn[name, "svg"] = svg
                         if printer is not None:
                             drawn[name, "pdf"] = await _printed(printer, name, svg)
-                except (kaleido.errors.KaleidoError, ValueError) as error:  # this figure's own; the next may do
+                except (KaleidoError, ValueError) as error:  # this figure's own; the next may do
                     trouble.append(error)
     finally:
         watchdog.cancel()
@@ -139,7 +141,8 @@ async def _told(tab: Any, command: str, **params: object) -> dict:
     return answer["result"]
 
 
-def _kill(chrome: object) -> None:
+def _kill(chrome: object, trouble: list[Exception], seconds: float) -> None:
     process = getattr(chrome, "subprocess", None)
     if process is not None and process.poll() is None:
+        trouble.append(TimeoutError(f"no answer in {seconds:g} s"))
         os.killpg(process.pid, signal.SIGKILL)  # choreographer starts it as the leader of its own session

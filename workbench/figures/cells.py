@@ -8,16 +8,22 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
+from workbench.figures.panels import domain
+from workbench.figures.print_text import CSS_DPI
+
 GREATEST_VECTOR = 64
 """Up to this many rows and columns, cells are vector paths."""
 RASTER_DPI = 300
-"""The least resolution of a larger heatmap, at the size of the figure."""
+"""The least resolution of a larger heatmap at its size in print; every cell is a whole number of dots, so it may be higher."""
 SEAM = 0.4
 """Width in px of a cell's outline in its own colour, without which viewers show hairlines between neighbours."""
 
 
 def with_cells(figure: go.Figure) -> go.Figure:
-    """A copy of the figure whose heatmaps are vector cells, or rasters of at least `RASTER_DPI` where they are large.
+    """A copy of the figure whose heatmaps are vector cells, or rasters where they have over `GREATEST_VECTOR` rows or columns.
+
+    A raster has as many whole dots a cell as it takes for `RASTER_DPI`, and so between that and that plus the number of cells
+    an inch: 80 columns on 2.5 in have 10 dots each, 320 dpi.
 
     Colours, colour bar, missing cells (left blank), gaps, axes and numbers in the cells stay as they were.
     """
@@ -32,7 +38,7 @@ def with_cells(figure: go.Figure) -> go.Figure:
         if max(len(columns), len(rows)) - 1 <= GREATEST_VECTOR:
             drawn.add_trace(_bars(trace, columns, rows))
         else:
-            drawn.add_trace(_raster(trace, columns, rows, figure.layout.width or 700, figure.layout.height or 450))
+            drawn.add_trace(_raster(figure, trace, columns, rows))
     return drawn.update_layout(barmode="overlay")
 
 
@@ -40,7 +46,7 @@ def _edges(figure: go.Figure, trace: go.Heatmap, letter: str) -> np.ndarray:
     """Where cells begin and end along an axis, which gets their range and, for names instead of numbers, their labels."""
     count = np.asarray(trace.z).shape[1 if letter == "x" else 0]
     places = list(range(count)) if trace[letter] is None else list(trace[letter])
-    axis = figure.layout[f"{letter}axis{(trace[f'{letter}axis'] or letter)[1:]}"]
+    axis = figure.layout[_axis(trace, letter)]
     if not all(isinstance(place, (int, float, np.number)) for place in places):
         axis.update(type="linear", tickvals=list(range(count)), ticktext=[str(place) for place in places])
         places = list(range(count))
@@ -48,6 +54,10 @@ def _edges(figure: go.Figure, trace: go.Heatmap, letter: str) -> np.ndarray:
     if axis.range is None:
         axis.update(range=[edges[-1], edges[0]] if axis.autorange == "reversed" else [edges[0], edges[-1]], autorange=False)
     return edges
+
+
+def _axis(trace: go.Heatmap, letter: str) -> str:
+    return f"{letter}axis{(trace[f'{letter}axis'] or letter)[1:]}"
 
 
 def _between(places: np.ndarray) -> np.ndarray:
@@ -100,12 +110,13 @@ def cell_texts(trace: go.Heatmap) -> np.ndarray:
     )
 
 
-def _raster(trace: go.Heatmap, columns: np.ndarray, rows: np.ndarray, width: float, height: float) -> go.Heatmap:
+def _raster(figure: go.Figure, trace: go.Heatmap, columns: np.ndarray, rows: np.ndarray) -> go.Heatmap:
     """The heatmap with every cell repeated; cells of a large heatmap are taken to be of one size."""
     values = np.asarray(trace.z, float)
-    times = [
-        max(1, math.ceil(RASTER_DPI * size / 96 / count)) for size, count in zip((height, width), values.shape, strict=True)
-    ]
+    times = []
+    for letter, size, count in zip("yx", (figure.layout.height or 450, figure.layout.width or 700), values.shape, strict=True):
+        low, high = domain(figure, _axis(trace, letter))
+        times.append(math.ceil(RASTER_DPI * size * (high - low) / CSS_DPI / count))
     fine = np.repeat(np.repeat(values, times[0], axis=0), times[1], axis=1)
     x, y = (_middles(edges, count) for edges, count in ((columns, fine.shape[1]), (rows, fine.shape[0])))
     return go.Heatmap(trace).update(z=fine, x=x, y=y, text=None, texttemplate=None, hoverinfo="skip", hovertemplate=None)

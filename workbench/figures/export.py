@@ -13,7 +13,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from models.durable import write_file
-from workbench.figures.browser import HOW_TO_GET_A_BROWSER, draw, find_browser
+from workbench.figures.browser import HOW_TO_GET_A_BROWSER, Drawn, draw, find_browser
 from workbench.figures.cells import RASTER_DPI, with_cells
 from workbench.figures.drawn_data import drawn_data
 from workbench.figures.print_layout import WIDTHS, Width, for_print
@@ -40,8 +40,8 @@ def save_figures(
         formats: any of `FORMATS`.
         width: lays static formats out for print (`for_print`); None leaves them as on the screen, as HTML always is.
 
-    Where there is no browser, HTML takes the place of static formats (`possible_formats`); where it fails, they are left out,
-    and one warning says why and what to do. Raises ValueError for an unknown format or width, and a name no file can have.
+    Where there is no browser (`possible_formats`) or it fails, HTML takes the place of static formats, and one warning says why
+    and what to do. Raises ValueError for an unknown format or width, and a name no file can have.
     """
     if width is not None and width not in WIDTHS:
         raise ValueError(f"unknown width '{width}'; choose from {', '.join(WIDTHS)}")
@@ -53,15 +53,18 @@ def save_figures(
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         write_file(folder / f"{name}.csv", drawn_data(figure).to_csv(index=False, lineterminator="\n").encode())
-    written = _save_html(figures, folder) if "html" in formats else []
     static = [name for name in formats if name != "html"]
     browser = find_browser() if static else None
+    files: Drawn = {}
     if browser is not None and figures:
         printed = {name: _static(figure, width) for name, figure in figures.items()}
         files = draw(printed, static, browser, RASTER_DPI if width else CSS_DPI * SCREEN_SCALE)
-        for (name, format), data in files.items():
-            written.append(folder / f"{name}.{format}")
-            write_file(written[-1], data)
+    whole = [name for name in figures if all((name, format) in files for format in static)]
+    pages = figures if "html" in formats else {name: figure for name, figure in figures.items() if name not in whole}
+    written = _save_html(pages, folder)
+    for (name, format), data in files.items():
+        written.append(folder / f"{name}.{format}")
+        write_file(written[-1], data)
     return written
 
 

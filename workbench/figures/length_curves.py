@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from workbench.figures.bands import side_by_side
 from workbench.figures.curves import add_curves, curves, one_organism
 from workbench.figures.scales import scale_for
 from workbench.figures.theme import MUTED, apply_theme, length_axis, length_range
@@ -65,6 +66,7 @@ def _panels(frame: pd.DataFrame, metrics: Sequence[str], columns: int) -> go.Fig
             length_axis(fig, int(length), row, col)
         entries = max(entries, len(drawn))
     fig.update_xaxes(range=length_range(frame))
+    side_by_side(fig, frame["length"])
     note = reading(frame, rates=any(METRICS[metric].rate for metric in metrics))
     return finish(fig, title, note, rows, columns, entries)
 

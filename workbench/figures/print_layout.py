@@ -5,6 +5,7 @@ read the figure. Panels that would become too narrow move to further rows. Every
 on what the browser measures, and the page is exactly as wide as asked.
 """
 
+import itertools
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -25,6 +26,8 @@ EDGE = 5
 """White space in px around everything."""
 TEXTS_A_GROUP = 4
 """How many texts stand side by side where bars are grouped."""
+LEAST_BETWEEN = 3
+"""White space in px between the labels of ticks."""
 THINNER, SMALLER = 0.6, 0.7
 """What widths of lines and sizes of markers on the screen become in print."""
 
@@ -125,6 +128,7 @@ def _place_panel(figure: go.Figure, panel: Panel, grid: Grid, head: float) -> No
         _keep_within(figure, panel, note)
     for trace in panel.traces:
         _leave_out_crowded_text(trace, box)
+    _thin_out_ticks(figure, panel, box)
 
 
 def _leave_out_crowded_text(trace: BaseTraceType, box: Box) -> None:
@@ -141,20 +145,32 @@ def _keep_within(figure: go.Figure, panel: Panel, note: go.layout.Annotation) ->
     """Text at a line near an end of the axis goes to the line's inner side, so that it does not leave the panel."""
     if note.showarrow is not False and note.arrowhead is not None:
         return
-    low, high = x_range(figure, panel)
+    low, high = _span(figure, panel, "x")
     at = (float(note.x) - low) / (high - low) if high > low else 0.5
     note.update(xanchor="left" if at < 1 / 3 else "right" if at > 2 / 3 else "center", xshift=0, borderpad=0, yshift=0)
 
 
-def x_range(figure: go.Figure, panel: Panel) -> tuple[float, float]:
-    """What a panel's x axis spans: its own range, else that of the numbers drawn."""
-    own = figure.layout[panel.x].range
-    if own is not None:
-        return float(own[0]), float(own[1])
-    drawn = (x for trace in panel.traces for x in (() if trace.x is None else trace.x))
-    known = [float(x) for x in drawn if isinstance(x, (int, float, np.number))]
-    if figure.layout[panel.x].type == "log":
-        known = [float(np.log10(x)) for x in known if x > 0]
+def _thin_out_ticks(figure: go.Figure, panel: Panel, box: Box) -> None:
+    """Axes with a tick every whole number get one every 2, 5, 10 .. where their labels would run into each other."""
+    for letter, axis, size in (("x", figure.layout[panel.x], box.width), ("y", figure.layout[panel.y], box.height)):
+        low, high = _span(figure, panel, letter)
+        if axis.dtick != 1 or axis.type == "log" or low == high:
+            continue
+        label = max(text_width(f"{end:.0f}") for end in (low, high)) if letter == "x" else TEXT
+        least = (label + LEAST_BETWEEN) * (abs(high - low) + 1) / size
+        tens = (10**power for power in itertools.count())
+        axis.dtick = next(step for ten in tens for step in (ten, 2 * ten, 5 * ten) if step >= least)
+
+
+def _span(figure: go.Figure, panel: Panel, letter: str) -> tuple[float, float]:
+    """What a panel's x or y axis spans: its own range, else that of the numbers drawn."""
+    axis = figure.layout[panel.x if letter == "x" else panel.y]
+    if axis.range is not None:
+        return float(axis.range[0]), float(axis.range[1])
+    drawn = (place for trace in panel.traces for place in (() if trace[letter] is None else trace[letter]))
+    known = [float(place) for place in drawn if isinstance(place, (int, float, np.number))]
+    if axis.type == "log":
+        known = [float(np.log10(place)) for place in known if place > 0]
     return (min(known), max(known)) if known else (0.0, 1.0)
 
 

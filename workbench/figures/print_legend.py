@@ -1,11 +1,12 @@
 """The legend of a figure in print: its entries, and how they stand in rows above the panels.
 
-Where the entries are all pairs of two things (`no dropout, raw` .. `dropout 0.1, ema`), each drawn in its own way, colour and
+Where the entries are all pairs of two things (`no dropout, raw` .. `dropout 0.1, ema`), each drawn in its own way, colour or
 marker for the first and dash for the second (where there are markers alone, their filling), the two are listed apart: five
-entries instead of six, eight instead of fifteen.
+entries instead of six, eight instead of fifteen. Curves of pairs that are drawn in some other way are listed as they are.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -57,20 +58,40 @@ def _in_legend(trace: BaseTraceType) -> bool:
 
 def _factored(named: dict[str, BaseTraceType]) -> tuple[BaseTraceType, ...] | None:
     pairs = [tuple(name.rsplit(", ", 1)) for name in named]
-    if len(named) < FEWEST_PAIRS or any(len(pair) != 2 for pair in pairs):
+    if len(named) < FEWEST_PAIRS or any(len(pair) != 2 for pair in pairs) or any(map(_is_bar, named.values())):
         return None
-    firsts, seconds = (list(dict.fromkeys(pair[at] for pair in pairs)) for at in (0, 1))
-    if min(len(firsts), len(seconds)) < 2 or len(firsts) * len(seconds) != len(pairs):
+    first, second = zip(*pairs, strict=True)
+    firsts, seconds = (list(dict.fromkeys(words)) for words in (first, second))
+    colours, markers, dashes = zip(*map(_look, named.values()), strict=True)
+    drawn_so = (_tells(colours, first) or _tells(markers, first)) and _tells(dashes, second)
+    if min(len(firsts), len(seconds)) < 2 or len(firsts) * len(seconds) != len(pairs) or not drawn_so:
         return None
     hues = [_entry(named[f"{first}, {seconds[0]}"], first) for first in firsts]
-    dashes = [_entry(named[f"{firsts[0]}, {second}"], second) for second in seconds]
-    for entry in dashes:
+    greys = [_entry(named[f"{firsts[0]}, {second}"], second) for second in seconds]
+    for entry in greys:
         entry.update(dict(marker_color=MUTED) if entry.mode == "markers" else dict(mode="lines", line_color=MUTED))
-    return (*hues, *dashes)
+    return (*hues, *greys)
+
+
+def _look(trace: BaseTraceType) -> tuple[str, str, str]:
+    """Colour, marker, and dash or, where there are markers alone, filling of a trace."""
+    marker, filling, _ = (trace.marker.symbol or "").partition("-open")
+    if trace.mode == "markers":
+        return str(trace.marker.color), marker, filling
+    return str(trace.line.color), marker, trace.line.dash or "solid"
+
+
+def _is_bar(trace: BaseTraceType) -> bool:
+    return trace.type == "bar"
+
+
+def _tells(looks: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether every word has one look, and every look one word."""
+    return len(set(zip(looks, words, strict=True))) == len(set(looks)) == len(set(words))
 
 
 def _entry(trace: BaseTraceType, name: str) -> BaseTraceType:
-    if trace.type == "bar":
+    if _is_bar(trace):
         return go.Bar(x=[None], y=[None], name=name, marker=trace.marker, showlegend=True, offsetgroup=trace.offsetgroup)
     own = {key: trace[key] for key in ("mode", "line", "marker", "fill", "fillcolor") if key in trace}
     return go.Scatter(x=[None], y=[None], name=name, showlegend=True, **own)

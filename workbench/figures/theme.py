@@ -25,6 +25,7 @@ GRID = "#e6e6e6"
 # Okabe and Ito 2008, "Color Universal Design"; yellow is left out, it is too faint for lines on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star", "hexagon")
+DASHES = ("solid", "8px,3px", "2px,2px", "8px,2px,2px,2px", "14px,4px", "8px,2px,2px,2px,2px,2px")
 
 SEQUENTIAL = "Cividis"
 """Colour scale of heatmaps of non-negative values; monotone in lightness and made for colour-blind readers."""
@@ -77,9 +78,11 @@ def curve_style(dropout: DropoutStyle, weights: WeightsName) -> Style:
 
 
 def numbered_style(number: int) -> Style:
-    """The style of the curve of a number that has no meaning as a colour, such as a layer; all differ up to twice 7."""
-    dash = "solid" if number < len(PALETTE) else "5px,2px"
-    return Style(PALETTE[number % len(PALETTE)], dash, MARKERS[number % len(MARKERS)])
+    """The style of the curve of a number that has no meaning as a colour, such as a layer.
+
+    Dash and marker double the colour; all three start over by themselves, so 42 curves differ.
+    """
+    return Style(*(looks[number % len(looks)] for looks in (PALETTE, DASHES, MARKERS)))
 
 
 def shade(colour: str, amount: float) -> str:
