@@ -1,6 +1,7 @@
 """The lengths at which a model can be asked, and the ones that a user chose of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from typing import SupportsIndex
 
 from models.task import Task
 
@@ -15,14 +16,14 @@ def possible_lengths(task: Task, vocab: int, context: int) -> range:
     return range(1, min(task.longest, context) + 1)
 
 
-def chosen_lengths(possible: range, lengths: Sequence[int] | None) -> tuple[int, ...]:
+def chosen_lengths(possible: range, lengths: Collection[SupportsIndex] | None) -> tuple[int, ...]:
     """The lengths to report, in order; all that are possible for None. Raises ValueError for another one, and for no length."""
     if lengths is None:
         return tuple(possible)
     wrong = [length for length in lengths if length not in possible]
-    if wrong or not lengths:
+    if wrong or not len(lengths):
         raise ValueError(
             f"length {wrong[0] if wrong else 'list is empty'}: expected lengths in 1 .. {possible[-1]}, which is what the task "
             "and the model's context allow; leave out the others"
         )
-    return tuple(sorted(set(lengths)))
+    return tuple(sorted({int(length) for length in lengths}))  # numpy's would not go into JSON

@@ -75,7 +75,7 @@ def intervene(
 @contextmanager
 def editing(model: Model, change: Change, layers: Collection[int], position: PerSequence = -1) -> Iterator[None]:
     """While this is open, forward passes have `change(layer, rows)` added to the stream at one position of each sequence."""
-    if not layers:
+    if not len(layers):
         raise ValueError("no layer was given to intervene at; give at least one")
     _require_range(position, range(-1, context_of(model)), "position")
     at = torch.as_tensor(position)

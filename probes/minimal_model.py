@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from models.hooked import HookedTransformer, plain_state
+from models.hooked.users_hooks import users_hooks
 from models.importers import BOARD_OF_VOCAB
 from probes.residual_stream import require_eval
 
@@ -54,11 +55,11 @@ def require_minimal(model: HookedTransformer, one_head: bool = True) -> None:
     _require(positions == 0, f"position embeddings up to {positions:.3g}", "no positions")
     norms = [name.removesuffix(".hook_normalized") for name in model.hook_dict if name.endswith("hook_normalized")]
     _require(not norms, f"a norm at {', '.join(norms)}", "no norm")
-    hooked = [name for name, point in model.hook_dict.items() if point.fwd_hooks]
+    hooked = users_hooks(model)
     if hooked:
         raise ValueError(
-            f"the model carries a hook at {', '.join(hooked)}, which its weights do not show; leave the intervention or call "
-            "model.reset_hooks() first"
+            f"the model carries a hook at {', '.join(hooked)}, which its weights do not show; leave the intervention or "
+            "take the hook off first, by model.reset_hooks() or by its handle"
         )
     for name, weight in plain_state(model).items():
         if not bool(torch.isfinite(weight).all()):

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
+from models.hooked.own_hooks import own_hooks
 from models.token_input import require_token_matrix
 from models.transformer import Transformer
 
@@ -90,7 +91,7 @@ def visiting(model: Model, visit: Visit, layers: Collection[int] | None = None) 
             for layer in chosen:
                 stack.callback(_hook_plain(model, layer, visit).remove)
         else:
-            stack.enter_context(model.hooks(fwd_hooks=[_hooked_point(layer, visit) for layer in chosen]))
+            stack.enter_context(own_hooks(model, [_hooked_point(layer, visit) for layer in chosen]))
         yield
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.hooked import HookedTransformer
 from probes.residual_stream import require_eval
-from workbench.components import Indices, find_sites, replacing
+from workbench.components import Edge, Indices, find_sites, replacing
 from workbench.replacement import MeanOver, Method, read_replacement
 
 
@@ -25,7 +25,7 @@ def ablate(
     component: str,
     *,
     head: Indices = None,
-    edge: tuple[int, int] | None = None,
+    edge: Edge | None = None,
     position: Indices = None,
     method: Method = "zero",
     reference: Int64[Tensor, "reference position"] | None = None,

@@ -5,9 +5,10 @@ the ablated and the clean model see the same sequences. Not for: one experiment 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from models.streams import Draw
 from models.task import Task
 from models.transformer import Transformer
 from probes.subject import Address, Subject, subject
-from workbench.components import WHATS, What, component_name, find_sites, require_indices
+from workbench.components import WHATS, What, as_indices, component_name, find_sites, require_indices
 from workbench.intervals import REPLICATES, BootstrapMeans, DiscordantPairs, percentile_interval, poisson_weights
 from workbench.kept_parts import KeptParts, Part
 from workbench.metrics import METRICS, POSITION_METRICS, position_metrics
@@ -45,10 +46,10 @@ def ablation_map(
     task: Task | None = None,
     what: What = "heads",
     method: Method = "zero",
-    lengths: Sequence[int] | None = None,
+    lengths: Collection[SupportsIndex] | None = None,
     sequences: int = SEQUENCES,
     seed: int = 0,
-    positions: Sequence[int] | None = None,
+    positions: Collection[SupportsIndex] | None = None,
     *,
     weights: WeightsName = "raw",
     device: torch.device | str = "cpu",
@@ -138,15 +139,16 @@ class _Map:
         method: Method,
         lengths: tuple[int, ...],
         seed: int,
-        positions: Sequence[int] | None,
+        positions: Collection[SupportsIndex] | None,
     ):
         assert isinstance(studied.model, HookedTransformer)
         self.subject, self.model = studied, studied.model
-        self.what, self.method, self.lengths, self.seed, self.positions = what, method, lengths, seed, positions
+        self.what, self.method, self.lengths, self.seed = what, method, lengths, seed
         self.stream = Draw.EVALUATION.stream(seed)
-        if positions is not None:
-            require_indices(positions, lengths[-1], "position")
-        self.cells = cells_of(self.model, what, positions)
+        self.positions = None if positions is None else as_indices(positions, "position")
+        if self.positions is not None:
+            require_indices(self.positions, lengths[-1], "position")
+        self.cells = cells_of(self.model, what, self.positions)
 
     def part(self, first: int, last: int, bar: tqdm) -> Part:
         """The metrics of sequences first .. last - 1, clean and for every cell, and where they are `present`."""

@@ -7,20 +7,24 @@ what is put there (`replacement.py`).
 from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, SupportsIndex, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.hooked import HookedTransformer
+from models.hooked.own_hooks import own_hooks
 
 What = Literal["heads", "attention", "mlp", "layers", "stream"]
 """heads: one head's output before W_O; attention, mlp: what either adds to the residual stream, all heads together; layers:
 both of a layer; stream: the residual stream before a layer."""
 WHATS: tuple[What, ...] = get_args(What)
 
-Indices = int | Collection[int] | None
+Indices = SupportsIndex | Collection[SupportsIndex] | None
+"""One or several, or all; numpy's, torch's and pandas' whole numbers are taken as Python's are."""
+Edge = tuple[SupportsIndex, SupportsIndex]
+"""(query, key), both positions from 0."""
 Replace = Callable[[str, Tensor], Tensor]
 """From the name of a hook point and its activation to a tensor that broadcasts to it: what is put in its place."""
 
@@ -84,7 +88,7 @@ def find_sites(
     model: HookedTransformer,
     component: str,
     head: Indices = None,
-    edge: tuple[int, int] | None = None,
+    edge: Edge | None = None,
     position: Indices = None,
 ) -> tuple[Site, ...]:
     """Where a component is; the arguments are those of `ablation.ablate`. Raises ValueError for one that does not exist."""
@@ -98,7 +102,8 @@ def find_sites(
         raise ValueError(
             f"component '{component}' has no heads and no attention edges; name an attention, such as blocks.0.attn"
         )
-    heads, positions = _indices(head, "head"), _indices(position, "position")
+    heads = None if head is None else as_indices(head, "head")
+    positions = None if position is None else as_indices(position, "position")
     if heads is not None:
         require_indices(heads, model.cfg.n_heads, "head")
     if edge is not None:
@@ -109,10 +114,11 @@ def find_sites(
     return tuple(Site(point, _STREAM_AXES, chosen) for point in points[component])
 
 
-def _edge(attention: str, heads: tuple[int, ...] | None, edge: tuple[int, int], positions: tuple[int, ...] | None) -> Site:
-    if len(edge) != 2 or not all(type(end) is int for end in edge):
-        raise ValueError(f"edge {edge!r} is no pair of positions; give (query, key) with 0 <= key <= query")
-    query, key = edge
+def _edge(attention: str, heads: tuple[int, ...] | None, edge: object, positions: tuple[int, ...] | None) -> Site:
+    try:
+        query, key = as_indices(edge, "edge")
+    except ValueError:
+        raise ValueError(f"edge {edge!r} is no pair of positions; give (query, key) with 0 <= key <= query") from None
     if positions is not None:
         raise ValueError("an attention edge has its own two positions; leave out position")
     if not 0 <= key <= query:
@@ -121,15 +127,22 @@ def _edge(attention: str, heads: tuple[int, ...] | None, edge: tuple[int, int], 
     return Site(f"{attention}.hook_pattern", ("head", "query", "key"), chosen)
 
 
-def _indices(given: Indices, noun: str) -> tuple[int, ...] | None:
-    if given is None:
-        return None
-    found = (given,) if isinstance(given, (int, float)) else tuple(given)
-    if not all(type(index) is int for index in found):
-        raise ValueError(f"{noun} {given!r} is no index, expected whole numbers; give {noun}=2 or {noun}=[0, 2]")
-    if not found:
+def as_indices(given: object, noun: str) -> tuple[int, ...]:
+    """One index or several as Python's whole numbers, whatever their type: those of numpy, torch and pandas are taken too.
+
+    Raises ValueError for what is no whole number (a mask has none), and for none at all.
+    """
+    several: tuple
+    try:
+        several = tuple(given)  # type: ignore[arg-type]
+    except TypeError:  # one, also as an array without axes
+        several = (given,)
+    if not several:
         raise ValueError(f"no {noun} was given, and nothing would be replaced; leave {noun} out to mean all of them")
-    return found
+    whole = tuple(index.item() if getattr(index, "ndim", None) == 0 else index for index in several)
+    if not all(type(index) is int for index in whole):
+        raise ValueError(f"{noun} {given!r} is no index, expected whole numbers; give {noun}=2 or {noun}=[0, 2]")
+    return whole
 
 
 def require_indices(given: Collection[int], size: int, noun: str) -> None:
@@ -149,5 +162,5 @@ def replacing(model: HookedTransformer, sites: Collection[Site], replace: Replac
 
         return hook
 
-    with model.hooks(fwd_hooks=[(site.point, hook_for(site)) for site in sites]):
+    with own_hooks(model, [(site.point, hook_for(site)) for site in sites]):
         yield

@@ -5,7 +5,8 @@ On the same grid, and as fast, as `ablation_map`. Source of the method: Vig et a
 change the two about. Between two heads only: `path_patching.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import SupportsIndex
 
 import pandas as pd
 import torch
@@ -18,7 +19,7 @@ from models.task import Task
 from models.token_input import require_token_matrix
 from probes.clustered_means import ClusteredMeans
 from probes.residual_stream import require_input
-from workbench.components import WHATS, What, require_indices
+from workbench.components import WHATS, What, as_indices, require_indices
 from workbench.metrics import POSITION_METRICS, position_metrics
 from workbench.rerun_from import Cell, CleanRun, cells_of, plain_form
 
@@ -58,7 +59,7 @@ def patch(
     corrupt: Int64[Tensor, "batch position"],
     what: What,
     metric: Measure,
-    positions: Sequence[int] | None = None,
+    positions: Collection[SupportsIndex] | None = None,
 ) -> pd.DataFrame:
     """The metric of corrupt runs in which one component at a time has its activation of the clean run.
 
@@ -84,6 +85,7 @@ def patch(
         raise ValueError(f"what '{what}' cannot be patched; choose one of {', '.join(WHATS)}")
     require_pairs(model, clean, corrupt)
     if positions is not None:
+        positions = as_indices(positions, "position")
         require_indices(positions, clean.shape[1], "position")
     cells = cells_of(model, what, positions)
     stand_in = plain_form(model, clean[:4].to(model.cfg.device))

@@ -8,7 +8,7 @@ the clean stream plus the change in what the sender's layer writes: no forward p
 """
 
 from collections.abc import Collection
-from typing import Literal, get_args
+from typing import Literal, SupportsIndex, get_args
 
 import pandas as pd
 import torch
@@ -18,13 +18,14 @@ from torch import Tensor
 
 from models.hooked import HookedTransformer
 from models.hooked.users_hooks import users_hooks
-from workbench.components import Site, replacing
+from workbench.components import Site, as_indices, replacing
 from workbench.patching import Measure, effects, measured, require_pairs
 
 Input = Literal["query", "key", "value"]
 INPUTS: tuple[Input, ...] = get_args(Input)
 _LETTER: dict[Input, str] = {"query": "Q", "key": "K", "value": "V"}
 
+Receiver = tuple[int, int] | Literal["logits"]
 Stream = Float[Tensor, "batch position width"]
 Cache = dict[str, Tensor]
 
@@ -33,7 +34,7 @@ def path_patch(
     model: HookedTransformer,
     clean: Int64[Tensor, "batch position"],
     corrupt: Int64[Tensor, "batch position"],
-    receiver: tuple[int, int] | Literal["logits"],
+    receiver: tuple[SupportsIndex, SupportsIndex] | Literal["logits"],
     metric: Measure,
     into: Collection[Input] = INPUTS,
 ) -> pd.DataFrame:
@@ -61,9 +62,9 @@ def path_patch(
     if hooked:
         raise ValueError(
             f"the model has hooks, at {', '.join(hooked)}, which a path worked out from its weights would pass by; remove them "
-            "with model.reset_hooks(), or close the ablation that is open"
+            "(model.reset_hooks() those of add_hook, their handle those of PyTorch), or close the ablation that is open"
         )
-    layers = _layers_before(model, receiver)
+    hearer = _receiver(model, receiver)
     unknown = [name for name in into if name not in INPUTS]
     if unknown or not into:
         raise ValueError(f"input '{unknown[0] if unknown else ''}' is unknown; choose from {', '.join(INPUTS)}")
@@ -71,10 +72,10 @@ def path_patch(
         logits, cache = _run(model, clean)
         corrupt_logits, corrupt_cache = _run(model, corrupt)
         values, senders = [], []
-        for layer in layers:
+        for layer in range(model.cfg.n_layers if hearer == "logits" else hearer[0]):
             for head in range(model.cfg.n_heads):
-                heard = _into(model, cache, receiver) + _change(model, cache, corrupt_cache, layer, head)
-                patched = _logits_of(model, heard) if receiver == "logits" else _received(model, cache, heard, receiver, into)
+                heard = _into(model, cache, hearer) + _change(model, cache, corrupt_cache, layer, head)
+                patched = _logits_of(model, heard) if hearer == "logits" else _received(model, cache, heard, hearer, into)
                 values.append(measured(metric, patched))
                 senders.append((layer, head))
         before, after = measured(metric, logits), measured(metric, corrupt_logits)
@@ -83,16 +84,19 @@ def path_patch(
     return pd.concat([pd.DataFrame(senders, columns=["layer", "head"]), frame], axis=1)
 
 
-def _layers_before(model: HookedTransformer, receiver: tuple[int, int] | Literal["logits"]) -> range:
-    if receiver == "logits":
-        return range(model.cfg.n_layers)
-    layer, head = receiver
-    if not (0 < layer < model.cfg.n_layers and 0 <= head < model.cfg.n_heads):
-        raise ValueError(
-            f"receiver {receiver} cannot hear a head: expected (layer, head) in layers 1 .. {model.cfg.n_layers - 1} and heads "
-            f"0 .. {model.cfg.n_heads - 1}; give one of these, or 'logits'"
-        )
-    return range(layer)
+def _receiver(model: HookedTransformer, given: object) -> Receiver:
+    if isinstance(given, str) and given == "logits":
+        return "logits"
+    try:
+        layer, head = as_indices(given, "receiver")
+        if 0 < layer < model.cfg.n_layers and 0 <= head < model.cfg.n_heads:
+            return layer, head
+    except ValueError:
+        pass
+    raise ValueError(
+        f"receiver {given!r} cannot hear a head: expected (layer, head) in layers 1 .. {model.cfg.n_layers - 1} and heads "
+        f"0 .. {model.cfg.n_heads - 1}; give one of these, or 'logits'"
+    )
 
 
 def _run(model: HookedTransformer, tokens: Int64[Tensor, "batch position"]) -> tuple[Tensor, Cache]:
@@ -104,7 +108,7 @@ def _run(model: HookedTransformer, tokens: Int64[Tensor, "batch position"]) -> t
     return logits, cache.cache_dict
 
 
-def _into(model: HookedTransformer, cache: Cache, receiver: tuple[int, int] | Literal["logits"]) -> Stream:
+def _into(model: HookedTransformer, cache: Cache, receiver: Receiver) -> Stream:
     """The clean stream that the receiver reads."""
     layer = model.cfg.n_layers if receiver == "logits" else receiver[0]
     return cache[f"blocks.{layer - 1}.hook_resid_post"]

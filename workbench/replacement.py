@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
+from models.hooked.own_hooks import own_hooks
 from models.random_stream import draws
 from models.streams import Draw
 from probes.residual_stream import require_input
@@ -123,7 +124,7 @@ def _activations(model: HookedTransformer, points: Collection[str], tokens: Tens
 
         return read
 
-    with torch.no_grad(), _without_ablations(), model.hooks(fwd_hooks=[(point, keep(point)) for point in points]):
+    with torch.no_grad(), _without_ablations(), own_hooks(model, [(point, keep(point)) for point in points]):
         model(tokens, return_type=None)
     return found
 

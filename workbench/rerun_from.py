@@ -2,8 +2,8 @@
 
 For: maps over all components of a model (`ablation_map.py`, `patching.py`). Runs start from the residual stream of the clean
 pass, and those that change the same layer share a batch. What follows is run by the plain model, whose attention is fused, but
-only while nothing is hooked to the hooked model and the plain one gives its logits; otherwise by the hooked model, run by run,
-so that every hook acts as in a full pass.
+only while nothing is hooked to the hooked model and the plain one gives its logits; otherwise each run is a full pass of the
+hooked model, so that every hook acts as it does there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -110,9 +110,7 @@ class CleanRun:
 
     def _through_hooks(self, cell: Cell, replace: Replace) -> Float[Tensor, "batch position vocab"]:
         with replacing(self._model, self._sites(cell), replace):
-            if cell.layer == 0:  # hooks on the embedding have acted on the cached stream already
-                return self._model(self._tokens)
-            return self._model(self._stream(cell.layer), start_at_layer=cell.layer)
+            return self._model(self._tokens)
 
     def _through_plain(
         self, model: Transformer, cells: Sequence[Cell], replace: Replace

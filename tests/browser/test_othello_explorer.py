@@ -137,6 +137,18 @@ def test_it_is_played_and_taken_apart_by_mouse(explorer, page, lab, tmp_path):
     assert (lab.folder / "exports" / "othello-explorer.html").stat().st_size > 10_000
 
 
+def test_the_fit_of_a_probe_shows_progress_and_stops(explorer, page):
+    explorer.get_by_role("tab", name="probe").click()
+    explorer.get_by_label("model", exact=True).select_option("othello-mini-none, bema")
+    expect(explorer.locator("progress")).to_be_visible()
+    explorer.get_by_role("button", name="Stop").click()
+    expect(explorer.locator(".oe-status")).to_contain_text("stopped", timeout=20_000)
+    expect(explorer.locator(".oe-place-panel")).not_to_contain_text("wrong squares")
+    explorer.get_by_role("tab", name="attention").click()
+    explorer.get_by_role("tab", name="probe").click()
+    expect(explorer.locator(".oe-place-panel")).to_contain_text("wrong squares", timeout=60_000)
+
+
 def test_saved_with_its_state_it_is_shown_without_its_kernel(explorer, page, lab, tmp_path):
     """As `Settings > Save Widget State Automatically` does; the kernel that opens with the file knows nothing of it."""
     kept = drawn(explorer, "boards")

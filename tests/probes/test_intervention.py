@@ -136,6 +136,20 @@ def test_interventions_nest_and_leave_nothing_behind_when_a_pass_raises(models, 
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in models["plain"].modules())
 
 
+@pytest.mark.parametrize("form", ["plain", "hooked"])
+def test_interventions_that_do_not_close_in_reverse_order_take_off_their_own_hooks(models, tokens, form):
+    model, probe = models[form], planted_probe(noise=0.2)[0]
+    clean = model(tokens)
+    first, second = (intervene(model, probe, "flip", square, 0, layers=[1], strength=9.0) for square in (0, 3))
+    with intervene(model, probe, "flip", 3, 0, layers=[1], strength=9.0):
+        expected = model(tokens)
+    first.__enter__()
+    with second:
+        first.__exit__(None, None, None)
+        assert torch.equal(model(tokens), expected)
+    assert torch.equal(model(tokens), clean) and not torch.equal(expected, clean)
+
+
 def test_cached_streams_are_never_written_to(models, tokens):
     model, probe = models["hooked"], planted_probe(noise=0.2)[0]
     _, cache = model.run_with_cache(tokens)
@@ -161,6 +175,7 @@ def test_minus_one_is_the_last_position(models, tokens):
         ({"state": 2}, "state of a disc 2 is outside 0 .. 1"),
         ({"layers": [3]}, "layer 3 does not exist, expected 0 .embedding. to 2"),
         ({"layers": []}, "no layer was given"),
+        ({"layers": np.array([], dtype=int)}, "no layer was given"),
         ({"position": 31}, "position 31 is outside -1 .. 30"),
         ({"strength": 0.0}, "strength 0.0 would not change"),
     ],

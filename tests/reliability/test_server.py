@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -40,17 +41,36 @@ def test_what_is_no_address_is_refused(tmp_path, monkeypatch, capsys, name, ip):
     assert not list(tmp_path.iterdir())
 
 
+OPEN = '{"IdentityProvider": {"token": ""}, "Voila": {"token": "", "ip": "0.0.0.0"}}'
+
+
+def test_lab_refuses_where_the_users_configuration_switches_the_token_off(tmp_path):
+    (tmp_path / "jupyter_server_config.json").write_text(OPEN)
+    done = subprocess.run(
+        [sys.executable, "-m", "workbench", "lab", str(tmp_path), "--no-browser"],
+        env=os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("workbench: your Jupyter configuration switches off the token")
+
+
 @pytest.fixture(params=["lab", "app"])
 def server(request, tmp_path) -> Iterator[tuple[psutil.Process, int, str]]:
     """A running server: its process, its port and its token."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    (tmp_path / "voila.json").write_text(OPEN)  # neither is asked
+    for name in ("voila.py", "jupyter_server_config.py", "jupyter_lab_config.py"):
+        (tmp_path / name).write_text("from pathlib import Path; Path('ran').touch()")
     log = tmp_path / "server.log"
     words = [request.param, "--port", str(port), "--no-browser"]
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workbench", *words],
+            [Path(sys.executable).with_name("workbench"), *words],
             cwd=tmp_path,
             stdout=file,
             stderr=file,
@@ -63,6 +83,7 @@ def server(request, tmp_path) -> Iterator[tuple[psutil.Process, int, str]]:
             assert process.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
             time.sleep(0.2)
         yield psutil.Process(process.pid), port, found[1]
+        assert not (tmp_path / "ran").exists()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)

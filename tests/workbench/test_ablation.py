@@ -1,6 +1,9 @@
 import contextlib
+import re
 from inspect import unwrap
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -96,6 +99,44 @@ def test_an_edge_is_one_weight_and_the_rest_of_the_row_stays(gpt, method):
     else:
         expected = {"zero": torch.tensor(0.0).double(), "mean": reference.mean()}[method]
         torch.testing.assert_close(weight, expected.expand(4), **CLOSE)
+
+
+@pytest.mark.parametrize("close", ["the outer one", "a generator"])
+def test_ablations_that_do_not_close_in_reverse_order_take_off_their_own_hooks(gpt, close):
+    with ablate(gpt, "blocks.2.mlp"):
+        expected = gpt(TOKENS)
+
+    def held():
+        with ablate(gpt, "blocks.1.attn"):
+            yield
+
+    clean, generator = gpt(TOKENS), held()
+    first, second = ablate(gpt, "blocks.1.attn"), ablate(gpt, "blocks.2.mlp")
+    next(generator) if close == "a generator" else first.__enter__()
+    with second:
+        generator.close() if close == "a generator" else first.__exit__(None, None, None)
+        assert torch.equal(gpt(TOKENS), expected)
+    assert torch.equal(gpt(TOKENS), clean) and hooks_on(gpt) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        (dict(head=np.int64(1)), dict(head=1)),
+        (dict(head=torch.tensor(1)), dict(head=1)),
+        (dict(head=pd.Series([1], dtype="Int64")[0]), dict(head=1)),
+        (dict(head=np.arange(2)), dict(head=[0, 1])),
+        (dict(head={0, 1}), dict(head=[0, 1])),
+        (dict(position=np.int64(-2)), dict(position=-2)),
+        (dict(position=torch.arange(3)), dict(position=[0, 1, 2])),
+        (dict(edge=(np.int64(4), np.int64(1))), dict(edge=(4, 1))),
+    ],
+)
+def test_whole_numbers_of_any_kind_are_indices(gpt, given, same):
+    with ablate(gpt, "blocks.1.attn", **same):
+        expected = gpt(TOKENS)
+    with ablate(gpt, "blocks.1.attn", **given):
+        assert torch.equal(gpt(TOKENS), expected)
 
 
 @settings(max_examples=15)
@@ -209,6 +250,21 @@ def test_what_does_not_exist_is_refused_in_one_sentence(gpt, arguments, message)
     with pytest.raises(ValueError, match=message), ablate(gpt, **arguments):
         pass
     assert hooks_on(gpt) == 0
+
+
+@pytest.mark.parametrize(
+    "head", [1.0, [0, 1.0], "0", True, [True, False], torch.tensor([True, False]), np.eye(2, dtype=int), pd.NA]
+)
+def test_what_is_no_whole_number_is_no_index(gpt, head):
+    with pytest.raises(ValueError, match=f"head {re.escape(repr(head))} is no index, expected whole numbers; give head=2 or"):
+        unwrap(find_sites)(gpt, "blocks.0.attn", head=head)
+
+
+@pytest.mark.parametrize("edge", [3, (3, 2, 1), (3.0, 1.0), ()])
+def test_what_is_no_pair_is_no_edge(gpt, edge):
+    message = f"edge {edge!r} is no pair of positions; give (query, key) with 0 <= key <= query"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        unwrap(find_sites)(gpt, "blocks.0.attn", edge=edge)
 
 
 def test_unknown_methods_are_refused(gpt):

@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from models.config import ModelConfig
 from models.hooked import load
+from models.hooked.users_hooks import users_hooks
 from models.set_complement.task import SetComplementTask
 from models.streams import Draw
 from models.tasks import make_task
@@ -110,17 +111,38 @@ def test_games_that_ended_are_left_out():
     assert frame["difference"].notna().all()
 
 
-def test_a_users_hook_acts_and_stays(model):
-    def halve(value, hook):
-        return value / 2
+def rectified(module, inputs, output):
+    return (output[0].relu(),) if isinstance(output, tuple) else output.relu()  # a block of TransformerLens 4 gives a tuple
 
-    model.add_hook("blocks.1.hook_attn_out", halve)
+
+@pytest.mark.parametrize("add", ["TransformerLens's", "PyTorch's, on a hook point", "PyTorch's, on a module"])
+def test_a_users_hook_acts_and_stays(model, add):
+    point, block = "blocks.0.hook_resid_post", model.blocks[0]
+    unhooked = ablation_map(model, TASK, "heads", "mean", LENGTHS, sequences=5)
+    if add == "TransformerLens's":
+        model.add_hook(point, lambda value, hook: value.relu())
+    else:  # on the block it acts behind the hook point, where no cache has seen it
+        where = model.hook_dict[point] if add == "PyTorch's, on a hook point" else block
+        handle = where.register_forward_hook(rectified)
+    hooks = users_hooks(model)
     frame = ablation_map(model, TASK, "heads", "mean", LENGTHS, sequences=5)
-    _, ablated = by_loop(model, TASK, "heads", "mean", LENGTHS, 5, head=1)
-    assert len(model.hook_dict["blocks.1.hook_attn_out"].fwd_hooks) == 1
-    model.reset_hooks()
-    rows = frame[(frame["layer"] == 0) & (frame["head"] == 1) & (frame["metric"] == "margin")]
-    np.testing.assert_allclose(rows["value"], ablated["margin"].mean(0), atol=1e-9)
+    for layer in range(2):
+        _, ablated = by_loop(model, TASK, "heads", "mean", LENGTHS, 5, head=1, layer=layer)
+        chosen = (frame["layer"] == layer) & (frame["head"] == 1) & (frame["metric"] == "margin")
+        np.testing.assert_allclose(frame[chosen]["value"], ablated["margin"].mean(0), atol=1e-9)
+        assert (frame[chosen]["value"] - unhooked[chosen]["value"]).abs().min() > 1e-3
+    assert users_hooks(model) == hooks and len(hooks) == 1
+    model.reset_hooks() if add == "TransformerLens's" else handle.remove()
+
+
+def test_numbers_of_numpy_and_of_the_map_itself_are_taken(model, checkpoint, tmp_path):
+    asked, numpy = dict(lengths=[2, 6], positions=[0, 1]), dict(lengths=np.array([2, 6]), positions=np.arange(2))
+    kept = dict(sequences=4, keep=tmp_path / "parts")
+    pd.testing.assert_frame_equal(ablation_map(checkpoint, **numpy, **kept), ablation_map(checkpoint, **asked, **kept))
+    row = ablation_map(model, TASK, lengths=np.array([9]), sequences=4).iloc[0]
+    attention, tokens = f"blocks.{row['layer']}.attn", TASK.sequences(0, 0, 4)[:, :9]
+    with ablate(model, attention, head=row["head"]):
+        assert not model.run_with_cache(tokens)[1][f"{attention}.hook_z"][:, :, row["head"]].any()
 
 
 @pytest.fixture
@@ -172,6 +194,8 @@ def test_what_cannot_be_mapped_is_refused(model):
         (dict(lengths=[3, 10]), "length 10: expected lengths in 1 .. 9"),
         (dict(lengths=[]), "list is empty"),
         (dict(lengths=[4], positions=[4]), "position 4 does not exist, expected 0 .. 3"),
+        (dict(lengths=np.array([], dtype=int)), "list is empty"),
+        (dict(lengths=np.array([3, 10])), "length 10: expected lengths in 1 .. 9"),
         (dict(sequences=1), "expected at least 2 and 1"),
         (dict(seed=-1), "outside 0"),
     ]:

@@ -63,6 +63,23 @@ def test_the_whole_stream_mends_all_and_a_run_patched_into_itself_changes_nothin
     assert same["share"].isna().all()
 
 
+def test_a_hook_of_pytorchs_acts_and_positions_of_numpys_are_taken(gpt):
+    handle = gpt.hook_dict["blocks.1.hook_resid_pre"].register_forward_hook(lambda module, inputs, output: output.relu())
+    frame = patch(gpt, CLEAN, CORRUPT, "mlp", last_logit, positions=np.arange(3, 5))
+    with torch.no_grad():
+        _, cache = gpt.run_with_cache(CLEAN)
+        for row in frame.itertuples():
+            point = f"blocks.{row.layer}.hook_mlp_out"
+
+            def put(value, hook, at=row.position, clean=cache[point]):
+                return torch.where((torch.arange(9) == at)[:, None], clean, value)
+
+            expected = last_logit(gpt.run_with_hooks(CORRUPT, fwd_hooks=[(point, put)])).mean()
+            assert row.value == pytest.approx(float(expected), rel=1e-9)
+    handle.remove()
+    assert list(frame["position"]) == [3, 4] * 3
+
+
 def test_intervals_are_over_sequences(gpt):
     frame = patch(gpt, CLEAN, CORRUPT, "layers", last_logit)
     with torch.no_grad():

@@ -1,6 +1,8 @@
+import re
 from inspect import unwrap
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -87,11 +89,17 @@ def test_a_head_that_says_the_same_changes_nothing(model):
     np.testing.assert_allclose(frame["difference"], 0, atol=1e-9)
 
 
+def test_a_receiver_out_of_a_table_is_taken(model):
+    found = unwrap(path_patch)(model, CLEAN, CORRUPT, np.array([2, 1]), last_logit)
+    pd.testing.assert_frame_equal(found, path_patch(model, CLEAN, CORRUPT, (2, 1), last_logit))
+
+
 def test_receivers_and_inputs_that_do_not_exist_are_refused():
     model = random_hooked(GPT)
-    for receiver in ((0, 0), (3, 0), (1, 2)):
-        with pytest.raises(ValueError, match=r"cannot hear a head: expected \(layer, head\) in layers 1 .. 2 and heads 0 .. 1"):
-            path_patch(model, CLEAN, CORRUPT, receiver, last_logit)
+    expected = "cannot hear a head: expected (layer, head) in layers 1 .. 2 and heads 0 .. 1; give one of these, or 'logits'"
+    for receiver in ((0, 0), (3, 0), (1, 2), 2, (2,), (2, 1, 0), (2.0, 1.0), "unembed"):
+        with pytest.raises(ValueError, match=re.escape(f"receiver {receiver!r} {expected}")):
+            unwrap(path_patch)(model, CLEAN, CORRUPT, receiver, last_logit)
     with pytest.raises(ValueError, match="input '' is unknown; choose from query, key, value"):
         path_patch(model, CLEAN, CORRUPT, (1, 0), last_logit, into=())
     with pytest.raises(ValueError, match="give as many sequences, as long"):
@@ -103,5 +111,9 @@ def test_a_model_with_a_hook_is_refused_and_one_that_was_run_is_not():
     model = random_hooked(GPT)
     with ablate(model, "blocks.0.attn"), pytest.raises(ValueError, match="the model has hooks"):
         path_patch(model, CLEAN, CLEAN, "logits", last_logit)
+    handle = model.hook_dict["blocks.1.hook_resid_post"].register_forward_hook(lambda module, inputs, output: None)
+    with pytest.raises(ValueError, match=r"the model has hooks, at blocks\.1\.hook_resid_post, which"):
+        path_patch(model, CLEAN, CLEAN, "logits", last_logit)
+    handle.remove()
     model(CLEAN)
     np.testing.assert_allclose(path_patch(model, CLEAN, CLEAN, "logits", last_logit)["difference"], 0, atol=1e-6)

@@ -1,8 +1,6 @@
 """`workbench app`: notebooks as an app in the browser, by Voila, on the loopback address with a token."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +34,12 @@ def app(
     for notebook in notebooks:
         with writing(folder / notebook.name):
             shutil.copyfile(notebook, folder / notebook.name)
-    command = [sys.executable, "-m", "voila", str(folder), f"--Voila.ip={ip}", f"--port={port}", "--token"]
+    arguments = [str(folder.resolve()), f"--Voila.ip={ip}", f"--port={port}", "--token"]
     if not browser:
-        command.append("--no-browser")
-    raise typer.Exit(subprocess.run(command).returncode)
+        arguments.append("--no-browser")
+    from voila.app import Voila
+
+    # without configuration files: a voila.py in the present folder would be run, a voila.json could let anyone in
+    voila = Voila.instance(config_file_paths=[])
+    voila.initialize(arguments)
+    voila.start()

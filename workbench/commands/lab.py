@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from typing import Annotated
@@ -36,12 +34,21 @@ def lab(
     folder = _notebooks() if folder is None else folder
     if not folder.is_dir():
         raise ValueError(f"no folder at {folder}; give a folder to open, such as a copy of the project's notebooks/")
-    command = [sys.executable, "-m", "jupyterlab", str(folder), f"--ServerApp.ip={ip}", f"--ServerApp.port={port}"]
+    arguments = [str(folder.resolve()), f"--ServerApp.ip={ip}", f"--ServerApp.port={port}"]
+    arguments.append("--ServerApp.jpserver_extensions=voila.server_extension=False")  # it would run a voila.py that lies here
     if os.geteuid() == 0:
-        command.append("--allow-root")  # in containers; it asks for its token all the same
+        arguments.append("--allow-root")  # in containers; it asks for its token all the same
     if not browser:
-        command.append("--no-browser")
-    raise typer.Exit(subprocess.run(command).returncode)
+        arguments.append("--no-browser")
+    from jupyterlab.labapp import LabApp
+
+    server = LabApp.initialize_server(argv=arguments)
+    if not server.identity_provider.auth_enabled:
+        raise ValueError(
+            "your Jupyter configuration switches off the token, so anyone on this machine could run code as you; take "
+            "IdentityProvider.token out of it (jupyter --paths tells where it is)"
+        )
+    server.start()
 
 
 def _notebooks() -> Path:
