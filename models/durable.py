@@ -1,11 +1,14 @@
 """Writing so that a reader never sees half of it and a power cut loses nothing that was reported written."""
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 TEMPORARY_PREFIX = ".writing-"
 
@@ -21,6 +24,18 @@ def writing(path: Path) -> Iterator[None]:
         raise type(error)(
             f"cannot write {path}: {error.strerror or error}; free space or give another folder, what is there is unchanged"
         ) from error
+
+
+def open_to_append(path: Path) -> IO[str]:
+    """Opens a file of ours to read it and add to its end; makes it where there is none.
+
+    Raises OSError for a link and what is no plain file: nothing is written through them into a file of somebody else.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return os.fdopen(descriptor, "a+")
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -95,7 +95,7 @@ def save_probe(folder: Path, probe: BoardProbe) -> ProbeCard:
     tensors = {field.name: getattr(probe.read, field.name).cpu().contiguous() for field in dataclasses.fields(probe.read)}
     data = save_safetensors_bytes(tensors)
     card = probe.card.model_copy(update={"sha256": {TENSOR_FILE: hashlib.sha256(data).hexdigest()}})
-    if (folder / CARD_FILE).is_file() and (folder / TENSOR_FILE).is_file():
+    if folder.is_dir() and {file.name for file in folder.iterdir()} == {CARD_FILE, TENSOR_FILE}:
         shutil.rmtree(folder)
     write_folder(folder, {TENSOR_FILE: data, CARD_FILE: (card.model_dump_json(indent=1) + "\n").encode()})
     return card

@@ -7,6 +7,7 @@ import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints, save_checkpoint
 from models.durable import write_file
+from models.plain_file import read_plain
 from workbench.run import RUN_FILE, RunError
 
 
@@ -37,5 +38,5 @@ def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: to
                 for name in card.weights
             }
             save_checkpoint(out / "checkpoints" / folder.name, card.model_copy(update={"sha256": {}}), weights)
-    write_file(out / RUN_FILE, (run / RUN_FILE).read_bytes())
+    write_file(out / RUN_FILE, read_plain(run / RUN_FILE))
     return out

@@ -6,6 +6,7 @@ all; those of other settings are refused, not mixed in.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -20,6 +21,16 @@ SETTINGS_FILE = "settings.json"
 MAX_SETTINGS_BYTES, MAX_PART_BYTES = 1 << 20, 1 << 31
 
 Part = dict[str, Tensor]
+
+
+def remove_parts(folder: Path) -> None:
+    """Deletes what was kept in a folder, of whatever settings, and that folder and the one it lies in where they are empty."""
+    for pattern in (SETTINGS_FILE, "*.safetensors", "*.parquet"):
+        for file in folder.glob(pattern):
+            file.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 class KeptParts:

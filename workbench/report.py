@@ -8,7 +8,6 @@ OUT/report.html                           one page that holds it all
 
 import os
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from workbench.figures.ablation import ablation_figures
 from workbench.figures.export import FORMATS, possible_formats, save_figures
 from workbench.figures.gallery import comparison_figures, training_figures
 from workbench.figures.print_layout import Width
+from workbench.kept_parts import remove_parts
 from workbench.report_page import report_page
 from workbench.table import read_any_table, read_table, write_table
 
@@ -75,7 +75,7 @@ def write_comparison(
     settings = {"sequences": sequences, "seed": seed}
     title, command = "Comparison over length", shlex.join(words)
     written = write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)
-    shutil.rmtree(parts)
+    remove_parts(parts)
     return written
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from models.checkpoint import CARD_FILE
 from models.config import Config
-from models.durable import remove_leftovers, write_file, writing
+from models.durable import open_to_append, remove_leftovers, write_file, writing
 from models.plain_file import read_plain
 from workbench.training_config import TrainingConfig, changed_fields
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 LOCK_FILE = "run.lock"
+MAX_RECORD_BYTES = 1 << 20
 
 
 class RunError(ValueError):
@@ -61,7 +63,7 @@ class Run:
     def append_metrics(self, row: dict[str, float | int]) -> None:
         """Adds one line to `metrics.jsonl`."""
         path = self.folder / METRICS_FILE
-        with writing(path), path.open("a") as file:
+        with writing(path), open_to_append(path) as file:
             file.write(json.dumps(row) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
@@ -76,7 +78,7 @@ def read_run(folder: Path) -> RunRecord:
     """The record of a run. Raises RunError where `run.json` is missing or not valid."""
     path = folder / RUN_FILE
     try:
-        return RunRecord.model_validate_json(read_plain(path))
+        return RunRecord.model_validate_json(read_plain(path, MAX_RECORD_BYTES))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; give a folder made by workbench train") from error
     except ValidationError as error:
@@ -118,6 +120,7 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
     with _locked(folder):
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
+        _require_whole(folder / "checkpoints")
         if (folder / RUN_FILE).exists():
             before = read_run(folder)
             record = record.model_copy(update={"versions": before.versions})
@@ -130,11 +133,17 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
         yield Run(folder, record)
 
 
+def _require_whole(checkpoints: Path) -> None:
+    for folder in sorted(checkpoints.glob("step_*")):
+        if not (folder / CARD_FILE).is_file():
+            raise RunError(f"{folder} is a checkpoint without {CARD_FILE}, as a torn copy leaves it; delete it and start again")
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK_FILE
     with writing(path):
-        file = path.open("a+")
+        file = open_to_append(path)
     with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends, however it ends

@@ -40,6 +40,10 @@ def test_a_probe_comes_back_as_it_was_saved(tmp_path, kind):
     stream = torch.randn(3, 5)
     assert torch.equal(loaded.scores(1, stream), probe.scores(1, stream))
     assert save_probe(tmp_path / "probe", probe) == card  # again, in its place
+    (tmp_path / "probe" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError):
+        save_probe(tmp_path / "probe", probe)
+    (tmp_path / "probe" / "notes.txt").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["probe"]
     (tmp_path / "mine").mkdir()
     with pytest.raises(FileExistsError):

@@ -37,6 +37,12 @@ def test_it_takes_what_an_interrupted_map_kept_and_leaves_the_folder_to_the_next
     other = save_run(tmp_path, "other", vocab=8, heads=2, head_width=6, layers=2)
     assert run(["ablate", str(other), *words]) == 0
     assert pd.read_csv(out / "heads-mean.csv")["clean"].max() < 1e3
+    assert not (out / "parts").exists()
+    (out / "parts" / "heads-mean-raw").mkdir(parents=True)
+    (out / "parts" / "thesis.txt").write_text("mine")
+    assert run(["ablate", str(other), *words]) == 0
+    assert run(["compare", str(other), "--sequences", "4", "--format", "html", "--out", str(out)]) == 0
+    assert [path.name for path in (out / "parts").iterdir()] == ["thesis.txt"]
 
 
 def test_what_does_not_exist_ends_in_one_sentence(tmp_path, capsys):

@@ -1,8 +1,10 @@
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 import torch
@@ -237,6 +239,28 @@ def test_the_command_on_the_card_makes_the_configuration_again(tmp_path):
     assert command.startswith("workbench train set-complement --out run --vocab 8 ")
     assert "--final-norm" in command
     assert json.loads((run / "run.json").read_text())["command"] == command
+
+
+@pytest.mark.parametrize("name", ["run.lock", "metrics.jsonl"])
+def test_nothing_is_written_through_a_link_or_into_a_pipe(tmp_path, name):
+    mine, run = tmp_path / "mine.txt", train(small(steps=10), tmp_path / "run")
+    mine.write_text("mine")
+    (run / name).unlink()
+    (run / name).symlink_to(mine)
+    with suppress(OSError):  # a lock that is a link is refused, metrics that are one are replaced
+        train(small(steps=20), run)
+    assert mine.read_text() == "mine"
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    with pytest.raises((OSError, RunError)):
+        train(small(steps=20), run)
+
+
+def test_half_a_checkpoint_is_named_before_any_work(tmp_path):
+    run = train(small(steps=10), tmp_path / "run")
+    (run / "checkpoints" / "step_00000020").mkdir()
+    with pytest.raises(RunError, match="step_00000020 is a checkpoint without card.json"):
+        train(small(steps=20), run)
 
 
 def test_metrics_of_a_foreign_line_are_dropped(tmp_path):

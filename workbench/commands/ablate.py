@@ -28,11 +28,10 @@ def ablate(
 ) -> None:
     """The change in every metric by layer, head and length when a component is ablated, with intervals."""
     chosen = parse_lengths(lengths)
-    import shutil
-
     from workbench.ablation_map import ablation_map
     from workbench.figures.ablation import ablation_figures
     from workbench.figures.export import save_figures
+    from workbench.kept_parts import remove_parts
     from workbench.table import write_table
 
     name = f"{what}-{method}"
@@ -51,7 +50,7 @@ def ablate(
         progress=True,
     )
     write_table(frame, out, name)
-    shutil.rmtree(parts)
+    remove_parts(parts)
     longest = int(frame["length"].max())
     save_figures(ablation_figures(frame), out / "figures", formats.split(","))
     rows = frame[(frame["length"] == longest) & (frame["metric"] == "illegal_mass")].sort_values("difference", ascending=False)
