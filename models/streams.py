@@ -40,4 +40,4 @@ class Draw(IntEnum):
     def stream(self, seed: int) -> int:
         """The stream of `seed`. Raises as `require_seed`."""
         require_seed(seed)
-        return self.value + seed
+        return self.value + int(seed)  # numpy's would overflow

@@ -123,7 +123,7 @@ def _settings(model: Address, measured: "_Map") -> dict:
         "method": measured.method,
         "lengths": list(measured.lengths),
         "positions": measured.positions and list(measured.positions),
-        "seed": measured.seed,
+        "seed": int(measured.seed),
         "references": REFERENCES,
         "metrics": list(POSITION_METRICS),
     }

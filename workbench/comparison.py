@@ -28,7 +28,7 @@ from models.tasks import make_task
 from probes.certificate import certify
 from probes.minimal_model import is_minimal
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
-from workbench.table import CERTIFIED, DIFFERENCE_COLUMNS, MAX_TABLE_BYTES, ROW, with_labels, with_seed_spread
+from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, MAX_TABLE_BYTES, ROW, with_labels, with_seed_spread
 
 Steps = Literal["last", "all"]
 MODELS_AT_ONCE = 12
@@ -124,9 +124,10 @@ def _kept(file: Path) -> pd.DataFrame | None:
     """What an interrupted comparison kept; None where there is nothing, or nothing that can be read."""
     try:
         require_plain(file, MAX_TABLE_BYTES)
-        return pd.read_parquet(file)
+        frame = pd.read_parquet(file)
     except (OSError, ValueError, TypeError, OverflowError, NotImplementedError):
         return None
+    return frame if {*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED} <= set(frame.columns) else None
 
 
 def find_checkpoints(paths: Sequence[str | os.PathLike[str]], steps: Steps = "last") -> list[Checkpoint]:
@@ -137,6 +138,8 @@ def find_checkpoints(paths: Sequence[str | os.PathLike[str]], steps: Steps = "la
     """
     if steps not in get_args(Steps):
         raise ValueError(f"steps '{steps}' is unknown; choose one of {', '.join(get_args(Steps))}")
+    if isinstance(paths, str | os.PathLike):
+        raise CheckpointError(f"'{paths}' is one path, expected a list of them; give ['{paths}']")
     if not paths:
         raise CheckpointError("no checkpoint was given; give a run, a checkpoint folder, a folder of them or a bundled name")
     folders = {folder.resolve(): folder for path in paths for folder in _expand(path, steps)}

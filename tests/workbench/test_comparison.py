@@ -148,13 +148,14 @@ def test_an_interrupted_comparison_goes_on_with_what_is_done(runs, frame, tmp_pa
     assert bags == len(list(tmp_path.glob("*.parquet"))) > 3  # none was measured twice
     compare([runs], sequences=60, seed=1, keep=tmp_path)
     assert len(measured) == len(list(tmp_path.glob("*.parquet"))) == 2 * bags  # other sequences are measured anew
-    damaged, pipe, *_ = tmp_path.glob("*.parquet")
+    damaged, foreign, pipe, *_ = tmp_path.glob("*.parquet")
     damaged.write_bytes(b"PAR1 and no more")
+    foreign.write_bytes(pd.DataFrame({"mine": [1]}).to_parquet())
     pipe.unlink()
     os.mkfifo(pipe)
     for seed in (0, 1):
         compare([runs], sequences=60, seed=seed, keep=tmp_path)
-    assert len(measured) == 2 * bags + 2  # what cannot be read is
+    assert len(measured) == 2 * bags + 3  # what cannot be read is
 
 
 def test_same_command_same_bytes(runs, frame, tmp_path):
@@ -255,3 +256,8 @@ def test_card_table(runs):
     assert list(table["checkpoint"]) == ["none-0", "attention-0", "none-1", "attention-1"]
     assert table["command"][0] == "workbench train --out none-0"
     assert table["averaging"][0] == "constant 0.999, eta 0.2"
+
+
+def test_one_path_is_not_taken_for_a_list_of_letters():
+    with pytest.raises(CheckpointError, match=r"give \['othello-mini-none'\]"):
+        compare("othello-mini-none")
