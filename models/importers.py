@@ -5,19 +5,21 @@ TransformerLens 3 keys (`embed.W_E`, `blocks.0.attn.W_Q`; the published syntheti
 TransformerLens 4 keys (`embed.weight`, `blocks.0.attn.q.weight`; what a native TransformerBridge saves).
 """
 
-import pickle
 import re
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from einops import rearrange
-from safetensors import SafetensorError
+from pydantic import ValidationError
 from safetensors.torch import load as load_safetensors_bytes
 from torch import Tensor
 
 from models.checkpoint import Card, save_checkpoint
-from models.config import ModelConfig, TaskConfig
+from models.config import MOST_LAYERS, ModelConfig, TaskConfig
 from models.native_keys import plain_keys
 from models.transformer import Transformer
 
@@ -25,6 +27,11 @@ BOARD_OF_VOCAB = {61: 8, 33: 6}
 DEFAULT_HEADS = 8
 # buffers, not weights: causal masks and the constant that fills them
 BUFFERS = re.compile(r"(^|\.)attn\.(mask|bias|masked_bias|IGNORE)$")
+WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+ZIP_BEGINS = b"PK\x03\x04"
+MOST_NAMED = 8
+"""Keys of each kind that a message names."""
 
 
 class ImportFailed(ValueError):
@@ -41,11 +48,105 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
             and must agree.
 
     Raises:
-        ImportFailed: the file is missing, would run code, is of no known layout, or its keys do not fit (all are named).
+        ImportFailed: the file is missing, would run code, is of no known layout, its keys do not fit (the first few are named),
+            or a weight is no finite number.
     """
     if heads is not None and heads < 1:
         raise ImportFailed(f"{heads} heads were asked for, expected at least 1; give --heads a divisor of the width")
-    state = _without_wrapping(read_tensors(address))
+    content = read_content(address)
+    try:
+        config, plain, source = _as_plain(_weights(content), heads)
+    except ImportFailed as error:
+        raise ImportFailed(f"{address}: {error}") from error
+    except Exception as error:  # what keys, shapes and objects a stranger chose can trip any line
+        raise ImportFailed(
+            f"{address} has keys or shapes that no OthelloGPT has ({type(error).__name__}); save the state dict alone"
+        ) from error
+    task = TaskConfig(name="othello", board=BOARD_OF_VOCAB[config.vocab])  # type: ignore[arg-type]
+    card = Card(name=out.name, model=config, task=task, source=f"imported from {address.rsplit('/', 1)[-1]} ({source})")
+    return save_checkpoint(out, card, {"raw": plain})
+
+
+def read_content(address: str) -> object:
+    """What is in a file, tensors only: safetensors as they are, pickles through torch's weights-only reader."""
+    import fsspec  # slow to import, and needed by nothing else here
+
+    try:
+        with fsspec.open(address, "rb") as file:
+            return _unpickled(file, address) if not address.endswith(".safetensors") else _safetensors(file.read(), address)
+    except ImportFailed:
+        raise
+    except (OSError, ImportError, ValueError) as error:
+        raise ImportFailed(
+            f"cannot open {address} ({error}); give a file, or an address such as hf://owner/name/file"
+        ) from error
+
+
+def _safetensors(data: bytes, address: str) -> dict[str, Tensor]:
+    try:
+        return load_safetensors_bytes(data)
+    except Exception as error:  # beside SafetensorError whatever an odd header trips in its reader
+        raise ImportFailed(f"{address} is no valid safetensors file ({error}); download it again") from error
+
+
+def _unpickled(file: BinaryIO, address: str) -> object:
+    try:
+        inflates = _inflates(file)
+        if not inflates:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of protocols and storages; what matters is in our sentence
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle's machine and torch's raise nearly every kind for damaged bytes
+        raise ImportFailed(
+            f"{address} holds more than tensors, or is damaged, and was not opened further (a pickle can run code); "
+            "download it again, or save its state dict alone where you trust it"
+        ) from error
+    raise ImportFailed(
+        f"{address} is an archive that grows when it is opened, torch stores its members as they are; "
+        "save the state dict again with torch.save"
+    )
+
+
+def _inflates(file: BinaryIO) -> bool:
+    """Whether a zip archive has compressed members, or ones that share their bytes: a small file could fill the memory."""
+    is_zip = file.read(len(ZIP_BEGINS)) == ZIP_BEGINS
+    size = file.seek(0, 2)
+    members = zipfile.ZipFile(file).infolist() if is_zip else []
+    file.seek(0)
+    return any(one.compress_type != zipfile.ZIP_STORED for one in members) or sum(one.file_size for one in members) > size
+
+
+def _weights(content: object) -> dict[str, Tensor]:
+    """The tensors of a file by key, without wrapping and buffers."""
+    if not isinstance(content, Mapping):
+        raise ImportFailed(f"holds a {type(content).__name__} instead of a state dict; save the state dict alone")
+    wrapped = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+    state: Mapping[str, object] = wrapped[0] if wrapped else content
+    strange = [key for key in state if not isinstance(key, str)]
+    if strange:
+        raise ImportFailed(f"has the key {str(strange[0])[:40]!r}, expected text alone; save the state dict alone")
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor) and not BUFFERS.search(name)}
+    if tensors and all(name.startswith("module.") for name in tensors):  # saved from inside torch's DataParallel
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    for name, tensor in tensors.items():
+        _require_finite(name, tensor)
+    return tensors
+
+
+def _require_finite(name: str, tensor: Tensor) -> None:
+    plain = tensor.dtype in WEIGHT_TYPES and tensor.layout == torch.strided and tensor.device.type == "cpu"
+    shown = repr(name[:120])
+    if not plain:
+        kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}".replace("torch.", "")
+        raise ImportFailed(f"weight {shown} is {kind}, expected dense floating-point numbers; save it as dense float32")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ImportFailed(f"weight {shown} repeats its numbers (an expanded view), expected them all; save a .clone() of it")
+    if not tensor.isfinite().all():
+        raise ImportFailed(f"weight {shown} holds NaN or infinity, expected finite numbers; save a step before it diverged")
+
+
+def _as_plain(state: Mapping[str, Tensor], heads: int | None) -> tuple[ModelConfig, dict[str, Tensor], str]:
+    """Model config, plain state dict and a few words on the layout."""
     if "tok_emb.weight" in state:
         config, plain, source = *from_mingpt(state, heads or DEFAULT_HEADS), "minGPT keys"
     elif "embed.W_E" in state:
@@ -57,58 +158,28 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
         source = f"TransformerLens 4 keys, LayerNorms {'folded' if folded else 'not folded'}"
     else:
         raise ImportFailed(
-            f"{address} has neither minGPT keys (tok_emb.weight) nor TransformerLens keys (embed.W_E or embed.weight); "
-            f"its first keys are {sorted(state)[:4]}; convert it to one of the three"
+            "has neither minGPT keys (tok_emb.weight) nor TransformerLens keys (embed.W_E or embed.weight); "
+            f"its first keys are {_named(state, 4)}; convert it to one of the three"
         )
     if config.vocab not in BOARD_OF_VOCAB:
-        raise ImportFailed(
-            f"{address} has {config.vocab} tokens, an OthelloGPT has 61 (8x8 board) or 33 (6x6); give one of those"
-        )
-    task = TaskConfig(name="othello", board=BOARD_OF_VOCAB[config.vocab])  # type: ignore[arg-type]
-    card = Card(name=out.name, model=config, task=task, source=f"imported from {address.rsplit('/', 1)[-1]} ({source})")
-    return save_checkpoint(out, card, {"raw": plain})
+        raise ImportFailed(f"has {config.vocab} tokens, an OthelloGPT has 61 (8x8 board) or 33 (6x6); give one of those")
+    return config, plain, source
 
 
-def read_tensors(address: str) -> Mapping[str, object]:
-    """The mapping in a file, tensors only: safetensors as they are, pickles through torch's weights-only reader."""
-    import fsspec  # slow to import, and needed by nothing else here
-
-    try:
-        with fsspec.open(address, "rb") as file:
-            if not address.endswith(".safetensors"):
-                state = torch.load(file, map_location="cpu", weights_only=True)
-            else:
-                state = load_safetensors_bytes(file.read())
-    except (OSError, ImportError, ValueError) as error:
-        raise ImportFailed(
-            f"cannot open {address} ({error}); give a file, or an address such as hf://owner/name/file"
-        ) from error
-    except SafetensorError as error:
-        raise ImportFailed(f"{address} is no valid safetensors file ({error}); download it again") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ImportFailed(
-            f"{address} holds more than tensors, or is damaged, and was not opened further (a pickle can run code); "
-            "download it again, or save its state dict alone where you trust it"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise ImportFailed(f"{address} holds a {type(state).__name__} instead of a state dict; save the state dict alone")
-    return state
-
-
-def _without_wrapping(state: Mapping[str, object]) -> dict[str, Tensor]:
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state.get(key), Mapping):
-            state = state[key]  # type: ignore[assignment]
-            break
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor) and not BUFFERS.search(name)}
-    if tensors and all(name.startswith("module.") for name in tensors):  # saved from inside torch's DataParallel
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return tensors
+def _named(keys: Iterable[str], most: int = MOST_NAMED) -> str:
+    """The first few of some keys, sorted, for a message."""
+    few = [key if len(key) <= 120 else f"{key[:120]}..." for key in sorted(keys)]
+    return f"{few[:most]}{f' and {len(few) - most} more' if len(few) > most else ''}" if few else "none"
 
 
 def _layer_count(state: Mapping[str, Tensor]) -> int:
-    layers = {int(match[1]) for name in state if (match := re.match(r"blocks\.(\d+)\.", name))}
-    return max(layers, default=-1) + 1
+    numbers = {match[1] for name in state if (match := re.match(r"blocks\.(\d+)\.", name))}
+    beyond = [number for number in numbers if len(number) > len(str(MOST_LAYERS)) or int(number) >= MOST_LAYERS]
+    if beyond:
+        raise ImportFailed(
+            f"the keys name a layer {beyond[0][:40]}, expected 0 .. {MOST_LAYERS - 1}; is this an OthelloGPT's state dict?"
+        )
+    return max(map(int, numbers), default=-1) + 1
 
 
 def from_mingpt(state: Mapping[str, Tensor], heads: int = DEFAULT_HEADS) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -124,7 +195,7 @@ def from_mingpt(state: Mapping[str, Tensor], heads: int = DEFAULT_HEADS) -> tupl
         "ln_f.bias": (width,),
         "head.weight": (vocab, width),
     }
-    mlp_width = state["blocks.0.mlp.0.weight"].shape[0] if "blocks.0.mlp.0.weight" in state else 4 * width
+    mlp_width = _shape(state, "blocks.0.mlp.0.weight", 2)[0] if "blocks.0.mlp.0.weight" in state else 4 * width
     for layer in range(layers):
         block = f"blocks.{layer}"
         for norm in ("ln1", "ln2"):
@@ -176,12 +247,10 @@ def from_transformer_lens(state: Mapping[str, Tensor], heads: int | None = None)
     config = _othello_config(vocab, context, layers, own_heads, width, head_width, mlp_width)
     with torch.device("meta"):
         wanted = {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}
-    plain = dict(state)
-    if folded:
-        norms = {name: shape for name, shape in wanted.items() if ".ln" in f".{name}"}
-        plain |= {name: torch.ones(shape) if name.endswith(".w") else torch.zeros(shape) for name, shape in norms.items()}
-    plain.setdefault("unembed.b_U", torch.zeros(vocab))
-    _check_keys(plain, wanted)
+    norms = {name: shape for name, shape in wanted.items() if folded and ".ln" in f".{name}"}
+    plain = {"unembed.b_U": torch.zeros(vocab), **state}
+    _check_keys(plain, {name: shape for name, shape in wanted.items() if name not in norms})
+    plain |= {name: torch.ones(shape) if name.endswith(".w") else torch.zeros(shape) for name, shape in norms.items()}
     return config, plain, folded
 
 
@@ -193,30 +262,36 @@ def _require_divisor(width: int, heads: int) -> None:
 def _othello_config(
     vocab: int, context: int, layers: int, heads: int, width: int, head_width: int, mlp_width: int
 ) -> ModelConfig:
-    return ModelConfig(
-        vocab=vocab,
-        context=context,
-        layers=layers,
-        heads=heads,
-        width=width,
-        head_width=head_width,
-        mlp_width=mlp_width,
-        positions="learned",
-        norm="pre",
-        final_norm=True,
-    )
+    try:
+        return ModelConfig(
+            vocab=vocab,
+            context=context,
+            layers=layers,
+            heads=heads,
+            width=width,
+            head_width=head_width,
+            mlp_width=mlp_width,
+            positions="learned",
+            norm="pre",
+            final_norm=True,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ImportFailed(
+            f"the weights have {' '.join(map(str, first['loc']))} {first['input']} ({first['msg']}); "
+            "is this an OthelloGPT's state dict?"
+        ) from error
 
 
 def _shape(state: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
-    if name not in state or state[name].ndim != dimensions:
+    if name not in state or state[name].ndim != dimensions or 0 in state[name].shape:
         found = f"has shape {tuple(state[name].shape)}" if name in state else "is missing"
-        raise ImportFailed(f"key {name} {found}, expected {dimensions} dimensions; is this an OthelloGPT's state dict?")
+        raise ImportFailed(f"key {name} {found}, expected {dimensions} dimensions above 0; is this an OthelloGPT's state dict?")
     return tuple(state[name].shape)
 
 
 def _check_keys(state: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    missing = sorted(wanted.keys() - state.keys())
-    unexpected = sorted(state.keys() - wanted.keys())
+    missing, unexpected = wanted.keys() - state.keys(), state.keys() - wanted.keys()
     misshaped = [
         f"{name} {tuple(state[name].shape)} instead of {shape}"
         for name, shape in wanted.items()
@@ -224,6 +299,6 @@ def _check_keys(state: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...
     ]
     if missing or unexpected or misshaped:
         raise ImportFailed(
-            f"the keys do not fit an OthelloGPT: missing {missing or 'none'}, unexpected {unexpected or 'none'}, "
-            f"mis-shaped {misshaped or 'none'}; is --heads or the layout right?"
+            f"the keys do not fit an OthelloGPT: missing {_named(missing)}, unexpected {_named(unexpected)}, "
+            f"mis-shaped {_named(misshaped)}; is --heads or the layout right?"
         )

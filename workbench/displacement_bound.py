@@ -28,6 +28,9 @@ from workbench.training_config import TrainingConfig
 STEPS, SEEDS, BATCH, LEARNING_RATE = 5000, 4, 128, 3e-3
 SEQUENCES = 512
 STEPS_BETWEEN_LOOKS = 200
+TRAINED = ("vocab", "width", "head_width", "seed", "steps", "weights", "lengths")
+MEASURED = ("certified_lengths", "worst_gap", "total_variation", "illegal_mass", "misordered")
+"""Columns of the table: what was trained, and what came of it."""
 
 
 def swept(vocab: int) -> range:
@@ -65,11 +68,11 @@ def sweep(
 
     Returns and writes to `out/bound-v{vocab}.csv`, one row a (`width`, `head_width`, `seed`, `weights`): `certified_lengths` of
     `lengths`, the `worst_gap` over all inputs in logits, and `total_variation`, `illegal_mass` and `misordered` as means over
-    lengths. Missing for a seed that diverged. Raises ValueError where the file holds a sweep of other steps or seeds.
+    lengths. Missing for a seed that diverged. Raises ValueError where the file holds a sweep of other steps or seeds, or none.
     """
     path = Path(out) / f"bound-v{vocab}.csv"
     done = read_any_table(path) if path.exists() else pd.DataFrame()
-    _require_same_sweep(done, path, steps, seeds)
+    _require_same_sweep(done, path, vocab, steps, seeds)
     known = set(zip(done["width"], done["head_width"], strict=True)) if len(done) else set()
     missing = [pair for pair in itertools.product(swept(vocab), repeat=2) if pair not in known]
     for width, head_width in tqdm(missing, unit=" shapes", disable=not progress, desc=f"v = {vocab}"):
@@ -78,20 +81,31 @@ def sweep(
             fleet.run(min(steps, fleet.step + STEPS_BETWEEN_LOOKS))
         if fleet.step < steps:
             break
-        done = pd.concat([done, pd.DataFrame(_rows(fleet))], ignore_index=True)
+        done = pd.concat([done, pd.DataFrame(_rows(fleet), columns=[*TRAINED, *MEASURED])], ignore_index=True)
         write_file(path, done.to_csv(index=False, lineterminator="\n").encode())
     return done
 
 
-def _require_same_sweep(done: pd.DataFrame, path: Path, steps: int, seeds: int) -> None:
-    if done.empty:
+def _require_same_sweep(done: pd.DataFrame, path: Path, vocab: int, steps: int, seeds: int) -> None:
+    if not path.exists():
         return
+    odd = [name for name in (*TRAINED, *MEASURED) if name not in done or not _has_type(done[name])]
+    if odd or done.empty or set(done["vocab"]) != {vocab}:
+        found = f"missing or of another type: {', '.join(odd)}" if odd else "it has no row, or ones of another vocabulary"
+        raise ValueError(f"{path} is no sweep of {vocab} tokens ({found}); restore it from a copy, or give another folder")
     before = int(done["steps"].iloc[0]), done["seed"].nunique()
     if before != (steps, seeds):
         raise ValueError(
             f"{path} holds a sweep of {before[0]} steps and {before[1]} seeds, not {steps} and {seeds}; give the same numbers "
             "to go on with it, or another folder"
         )
+
+
+def _has_type(column: pd.Series) -> bool:
+    if column.name == "weights":
+        return bool(column.isin(WEIGHTS).all())
+    is_type = pd.api.types.is_integer_dtype if column.name in TRAINED else pd.api.types.is_numeric_dtype
+    return bool(is_type(column))
 
 
 def _rows(fleet: Fleet) -> Iterator[dict[str, float | int | str]]:

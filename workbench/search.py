@@ -59,7 +59,8 @@ def search(
     usable_device(device)
     stop = stop or threading.Event()
     began = time.monotonic()
-    keys = {number: fleet_key(space.config(number)) for number in range(trials)}
+    numbered = tqdm(range(trials), unit=" trials", disable=not progress, desc="drawing", leave=False)
+    keys = {number: fleet_key(space.config(number)) for number in numbered}
     with tqdm(total=trials, unit=" trials", disable=not progress, desc=ledger.study.study_name) as bar:
         while True:
             numbers = ledger.open_numbers(trials)

@@ -7,9 +7,11 @@ which it sends only inside `optimize`, are sent from here; a trial whose worker 
 be completed, should its worker only have slept. Not for: training, which is `workbench/search.py`.
 """
 
+import errno
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -17,12 +19,14 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from models.plain_file import require_plain
 from workbench.search_space import SearchSpace
 
 logger = logging.getLogger(__name__)
@@ -36,6 +40,7 @@ WAIT_FOR_LOCK_SECONDS = 60
 DATABASE_ERRORS = (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 NUMBER, ATTEMPT, WORKER, RESULT = "number", "attempt", "worker", "result"
 """User attributes of a trial: number of its parameter set, attempts before it, host and process, and what was measured."""
+OPTUNA_TABLES = {"studies", "trials", "version_info"}
 RANGES = "ranges"
 SETTINGS = "search"
 """User attribute of the study: what all its trials have in common."""
@@ -188,25 +193,60 @@ def open_storage(
 ) -> optuna.storages.RDBStorage:
     """Optuna's storage at a URL, with its tables made where they are missing. Raises ValueError where that cannot be."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sqlite = url.startswith("sqlite")
-    engine_options = {"connect_args": {"timeout": WAIT_FOR_LOCK_SECONDS}} if sqlite else {"pool_pre_ping": True}
 
     def make() -> optuna.storages.RDBStorage:
         with _optuna_warnings_answered():
             return optuna.storages.RDBStorage(
-                url, engine_options, heartbeat_interval=heartbeat_seconds, grace_period=stale_seconds
+                url, _engine_options(url), heartbeat_interval=heartbeat_seconds, grace_period=stale_seconds
             )
 
-    try:
+    with _one_sentence(url):
+        file = _sqlite_file(url)
         storage = _patiently(make)
-    except (*DATABASE_ERRORS, ImportError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ValueError(
-            f"cannot open the storage {shown_url(url)} ({reason}); give sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
-        ) from error
-    if sqlite:
+    if file is not None:
         _serialise(storage.engine)
     return storage
+
+
+def open_existing_storage(url: str) -> optuna.storages.RDBStorage:
+    """Optuna's storage at a URL that has its tables already. Raises ValueError, and writes nothing, where it has not."""
+    with _one_sentence(url):
+        file = _sqlite_file(url)
+        if file is not None:
+            require_plain(file)  # SQLite would make the file
+        engine = sa.create_engine(url, **_engine_options(url))
+        tables = set(sa.inspect(engine).get_table_names())
+        engine.dispose()
+    if not tables >= OPTUNA_TABLES:
+        raise ValueError(f"the storage {shown_url(url)} holds no search; give that of `workbench search`")
+    return open_storage(url)
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    return {"pool_pre_ping": True} if _sqlite_file(url) is None else {"connect_args": {"timeout": WAIT_FOR_LOCK_SECONDS}}
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL, None for another database; an OSError where SQLite would keep it in memory."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    name = parsed.database or ""
+    if not name or name.startswith((":memory:", "file:")):
+        raise OSError(errno.EINVAL, "it names no file")
+    return Path(name)
+
+
+@contextmanager
+def _one_sentence(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (*DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error.__cause__ or error)
+        raise ValueError(
+            f"cannot open the storage {shown_url(url)} ({reason.strip().splitlines()[0]}); "
+            "give sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+        ) from error
 
 
 def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -223,8 +263,8 @@ def shown_url(url: str) -> str:
     """A URL as it may be shown: without its password."""
     try:
         return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
-        return repr(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return repr(re.sub(r":[^:@/]*@", ":***@", url))
 
 
 def _require_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:

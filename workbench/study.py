@@ -24,7 +24,7 @@ from workbench.search_ledger import (
     RESULT,
     SETTINGS,
     completed_trials,
-    open_storage,
+    open_existing_storage,
     shown_url,
 )
 from workbench.search_space import SearchSpace
@@ -103,7 +103,7 @@ def read_studies(storage: str) -> list[StudyTables]:
 
 
 def _read_studies(url: str) -> list[StudyTables]:
-    storage = open_storage(url)
+    storage = open_existing_storage(url)
     try:
         tables = list(_stored_tables(storage))
     except OtherRanges:

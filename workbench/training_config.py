@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from models.config import AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig
 from models.streams import SEEDS
 
+MOST_THREADS = 1024
+"""CPU threads beyond which torch takes the process down with it."""
+
 
 class TrainingConfig(Config):
     """One training run."""
@@ -57,7 +60,7 @@ class TrainingConfig(Config):
     """bfloat16: autocast forward and backward passes; weights and averages stay float32"""
     device: Literal["cpu", "cuda"] = "cpu"
     """where to train"""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=MOST_THREADS)
     """CPU threads of torch; part of the configuration, since a run is bit-identical only at the same number"""
 
     @model_validator(mode="after")

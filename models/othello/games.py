@@ -10,6 +10,7 @@ but large batches on a GPU; there compiled steps of `torch_bitboard.py`, which t
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -46,7 +47,7 @@ class Replay:
     played: Int64[Tensor, "game"]
     """How many moves are legal, from the first; less than the number of moves given where one is not."""
 
-    @property
+    @cached_property  # `faults` asks for one game at a time
     def lengths(self) -> Int64[Tensor, "game"]:
         """How many moves were given, up to the last that is not padding."""
         numbers = torch.arange(1, self.tokens.shape[1] + 1, device=self.tokens.device)

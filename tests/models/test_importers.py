@@ -1,4 +1,8 @@
 import pickle
+import warnings
+import zipfile
+from random import Random
+from shutil import rmtree
 
 import pytest
 import torch
@@ -210,3 +214,78 @@ def test_the_real_othello_gpt_is_wrapped_with_equal_logits(othello_gpt_file, tmp
         expected = mingpt_forward(foreign, TOKENS, heads=8)
         torch.testing.assert_close(plain(TOKENS), expected, rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(load(tmp_path / "out")(TOKENS), expected, rtol=1e-4, atol=1e-3)
+
+
+def changed(**keys) -> dict:
+    return mingpt_state(layers=1, width=8, vocab=33, context=31, mlp=8, buffers=False) | keys
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_bytes_are_imported_or_refused_in_one_sentence(tmp_path, zipped):
+    file, out = tmp_path / "m.pth", tmp_path / "out"
+    torch.save(changed(), file, _use_new_zipfile_serialization=zipped)
+    sound, refused = file.read_bytes(), 0
+    for seed in range(200):
+        random = Random(seed)
+        spoilt = bytearray(sound)
+        for _ in range(random.choice((1, 2, 8))):
+            last = len(sound) if random.random() < 0.3 else min(len(sound), 3000)  # most often where the pickle is
+            spoilt[random.randrange(last)] = random.randrange(256)
+        file.write_bytes(spoilt)
+        try:
+            import_checkpoint(str(file), out)
+            rmtree(out)
+        except ImportFailed as error:
+            refused += 1
+            assert str(file) in str(error) and "; " in str(error) and len(str(error)) < 2000
+            assert "\n" not in str(error)
+        assert not out.exists()
+    assert 50 < refused < 200
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: {5: torch.zeros(1)}, "has the key '5', expected text alone"),
+        (lambda: {"ln_f.bias": torch.full((8,), torch.nan)}, "'ln_f.bias' holds NaN or infinity"),
+        (lambda: {"ln_f.bias": torch.full((8,), -torch.inf)}, "'ln_f.bias' holds NaN or infinity"),
+        (lambda: {"ln_f.bias": torch.zeros(8, dtype=torch.complex64)}, "'ln_f.bias' is complex64, .* expected dense floating"),
+        (lambda: {"ln_f.bias": torch.zeros(8, dtype=torch.int64)}, "'ln_f.bias' is int64"),
+        (lambda: {"ln_f.bias": torch.zeros(8).to_sparse()}, "'ln_f.bias' is float32, sparse_coo"),
+        (lambda: {"ln_f.bias": torch.zeros(8, device="meta")}, "'ln_f.bias' is float32, strided, on meta"),
+        (lambda: {"ln_f.bias": torch.zeros(1).expand(1 << 36)}, "'ln_f.bias' repeats its numbers"),
+        (lambda: {"blocks.1000000000.x": torch.zeros(1)}, "name a layer 1000000000, expected 0 .. 999"),
+        (lambda: {f"blocks.{'9' * 5000}.x": torch.zeros(1)}, "name a layer 9{40}, expected 0 .. 999"),
+        (lambda: {"blocks.900.x": torch.zeros(1)}, r"missing \[.{,400}\] and 14,?\d+ more"),
+        (lambda: {"tok_emb.weight": torch.zeros(33, 0)}, r"has shape \(33, 0\), expected 2 dimensions above 0"),
+        (lambda: {"blocks.0.mlp.0.weight": torch.zeros(())}, r"blocks.0.mlp.0.weight has shape \(\), expected 2 dimensions"),
+    ],
+)
+def test_weights_that_no_model_has_are_named(tmp_path, make, problem):
+    torch.save(changed() | make(), tmp_path / "m.pth")
+    with pytest.raises(ImportFailed, match=problem):
+        import_checkpoint(str(tmp_path / "m.pth"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_quantised_weights_are_named(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch means to take them away
+        quantised = torch.quantize_per_tensor(torch.zeros(8), 1.0, 0, torch.quint8)
+        torch.save(changed() | {"ln_f.bias": quantised}, tmp_path / "m.pth")
+    with pytest.raises(ImportFailed, match=r"'ln_f.bias' is quint8|holds more than tensors, or is damaged"):
+        import_checkpoint(str(tmp_path / "m.pth"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["deflated", "shared"])
+def test_archives_that_grow_are_refused_unread(tmp_path, kind):
+    """Ones that torch never writes: compressed members, or many members of a directory that are the same bytes."""
+    file, grown = tmp_path / "m.pth", tmp_path / "grown.pth"
+    torch.save({"tok_emb.weight": torch.zeros(1 << 20)}, file)
+    with zipfile.ZipFile(file) as sound, zipfile.ZipFile(grown, "w") as archive:
+        for member in sound.infolist():
+            archive.writestr(member.filename, sound.read(member), zipfile.ZIP_DEFLATED if kind == "deflated" else None)
+        if kind == "shared":
+            archive.filelist += [max(archive.filelist, key=lambda one: one.file_size)] * 100
+    with pytest.raises(ImportFailed, match="an archive that grows when it is opened, torch stores its members as they are"):
+        import_checkpoint(str(grown), tmp_path / "out")

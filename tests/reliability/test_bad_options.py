@@ -5,6 +5,7 @@ The commands' arguments name what does not exist, so that a value that is fine a
 
 import re
 import shutil
+import time
 
 import pytest
 import typer
@@ -89,6 +90,9 @@ def sweep(examples: int):
     @example(("evaluate", "--lengths"), "1:999999999999")
     @example(("search", "--seed"), "4294967296")
     @example(("search", "--vocab"), "9999999999")
+    @example(("search", "--trials"), "1000000000000")
+    @example(("search", "--storage"), "sqlite://")
+    @example(("search", "--storage"), "sqlite:///:memory:")
     def test(elsewhere, capsys, option, value):
         require_orderly_end(elsewhere, capsys, option, value)
 
@@ -97,3 +101,32 @@ def sweep(examples: int):
 
 test_junk_for_an_option = sweep(60)
 test_much_junk_for_every_option = pytest.mark.slow(sweep(1000))
+
+
+@pytest.mark.parametrize(
+    ("line", "most"),
+    [
+        ("train set-complement --vocab 8 --steps 1 --out run --threads 100000", "1024"),  # torch would take the process down
+        ("search set-complement --trials 1000000000000", "100000"),
+    ],
+)
+def test_sizes_that_cannot_be_meant_are_refused_before_anything_is_made(elsewhere, capsys, line, most):
+    assert run(line.split()) == 2
+    assert f"less than or equal to {most}" in re.sub(r"[│╭╮╰╯─\s]+", " ", capsys.readouterr().err)
+    assert [path.name for path in elsewhere.iterdir()] == ["a-file"]
+
+
+def test_many_bad_games_take_time_in_proportion(tmp_path, capsys):
+    file = tmp_path / "games.txt"
+
+    def seconds(games: int) -> float:
+        file.write_text("f5\nf4\nz9\n" * (games // 3))
+        began = time.process_time()
+        assert run(["games", str(file), "--skip-bad"]) == 0
+        assert f"{games} left out" in capsys.readouterr().out
+        return time.process_time() - began
+
+    seconds(3)  # imports and compiled kernels
+    assert seconds(12_000) < 24 * min(
+        seconds(1500), seconds(1500)
+    )  # 8 times the games; a square law would take 64 times as long

@@ -73,3 +73,35 @@ def test_the_figures_data_does_not_replace_the_sweeps(rows, folder, tmp_path):
     assert run(["bound", "--vocab", "5", "--steps", "60", "--seeds", "2", "--out", str(tmp_path), "--format", "html"]) == 0
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bound-v5.csv"), rows)
     assert (tmp_path / "figures" / "bound-v5.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (lambda rows: rows.drop(columns=["steps", "worst_gap"]), "missing or of another type: steps, worst_gap"),
+        (lambda rows: rows.assign(width="x"), "missing or of another type: width"),
+        (lambda rows: rows.assign(misordered="x"), "missing or of another type: misordered"),
+        (lambda rows: rows.assign(weights="x"), "missing or of another type: weights"),
+        (lambda rows: rows.assign(vocab=6), "no row, or ones of another vocabulary"),
+        (lambda rows: rows[:0].astype("int64").astype({"weights": str}), "missing or of another type|no row"),
+        (lambda rows: pd.DataFrame({"a": [1]}), "missing or of another type: vocab, width"),
+    ],
+)
+def test_a_damaged_table_is_refused_and_kept(rows, tmp_path, spoil, found):
+    path = tmp_path / "bound-v5.csv"
+    spoil(rows[rows["weights"] == "raw"]).to_csv(path, index=False)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"bound-v5.csv is no sweep of 5 tokens .*({found}).*; restore it from a copy"):
+        sweep(VOCAB, tmp_path, steps=60, seeds=2)
+    assert path.read_bytes() == before
+
+
+def test_a_sweep_whose_first_models_all_diverged_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr("workbench.displacement_bound.LEARNING_RATE", 1e30)
+    monkeypatch.setattr("workbench.displacement_bound.swept", lambda vocab: [2])
+    first = sweep(VOCAB, tmp_path, steps=20, seeds=1)
+    assert len(first) == 3 and first["worst_gap"].isna().all()
+    monkeypatch.undo()
+    monkeypatch.setattr("workbench.displacement_bound.swept", lambda vocab: [2, 3])
+    both = sweep(VOCAB, tmp_path, steps=20, seeds=1)
+    assert both["worst_gap"].isna().sum() == 3 and len(both) == 12

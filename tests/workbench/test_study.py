@@ -1,6 +1,8 @@
 """Studies of searches with planted effects: tables, verdicts and the report tell what was planted, and nothing that was not."""
 
 import html.parser
+import os
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +250,41 @@ def test_the_bundled_study_is_the_one_reported_in_the_docs():
     ours = trial_table(tables).reset_index(drop=True).astype({"diverged": float})
     pd.testing.assert_frame_equal(ours, reported, check_dtype=False, rtol=1e-6)
     assert commands(tables, "set-complement-v16", "studies").endswith("workbench study set-complement-v16 --out studies")
+
+
+def _sqlite_of_somebody(path):
+    with sqlite3.connect(path) as database:
+        database.executescript("create table notes(a); insert into notes values (1)")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda path: None, "cannot open the storage .*No such file"),
+        (lambda path: path.touch(), "holds no search; give that of `workbench search`"),
+        (_sqlite_of_somebody, "holds no search; give that of `workbench search`"),
+        (os.mkfifo, "cannot open the storage .*it is no plain file"),
+    ],
+    ids=["absent", "empty", "somebody's", "pipe"],
+)
+def test_what_is_no_search_is_refused_and_left_as_it_was(tmp_path, make, problem):
+    path = tmp_path / "some.db"
+    make(path)
+    before = [(one.name, one.is_file() and one.read_bytes()) for one in tmp_path.iterdir()]
+    with pytest.raises(ValueError, match=problem):
+        read_studies(f"sqlite:///{path}")
+    assert [(one.name, one.is_file() and one.read_bytes()) for one in tmp_path.iterdir()] == before
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
+def test_a_storage_in_memory_is_refused(url):
+    with pytest.raises(ValueError, match="cannot open the storage .* .it names no file.; give sqlite:///FILE"):
+        open_storage(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host:port/x", "me:secret@host"])
+def test_what_is_no_url_is_refused_without_its_password(url):
+    with pytest.raises(ValueError, match="cannot open the storage .*; give sqlite:///FILE") as refused:
+        read_studies(url)
+    assert "secret" not in str(refused.value)

@@ -6,13 +6,18 @@ import typer
 
 from workbench.commands.train import stop_on_signals
 
+MOST_TRIALS = 100_000
+"""All parameter sets are drawn before the first is trained, 0.1 ms each."""
+
 
 def search(
     task: Annotated[Literal["set-complement"], typer.Argument(help="What to learn.")],
     storage: Annotated[
         str, typer.Option(help="sqlite:///FILE, or postgresql+psycopg://USER@HOST/DATABASE for several machines.")
     ] = "sqlite:///search.db",
-    trials: Annotated[int, typer.Option(min=1, help="Parameter sets in all; more than before goes on with a search.")] = 512,
+    trials: Annotated[
+        int, typer.Option(min=1, max=MOST_TRIALS, help="Parameter sets in all; more than before goes on with a search.")
+    ] = 512,
     vocab: Annotated[int, typer.Option(min=8, help="Number of tokens v.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every trial.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the parameters and the training seed of every trial.")] = 0,
