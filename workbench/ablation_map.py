@@ -1,7 +1,8 @@
 """What ablating each component of a model does to every metric, at every length.
 
-For: the whole map, in about half the time of a loop over `ablate` (`rerun_from.py` says how). Each row is a paired difference:
-the ablated and the clean model see the same sequences. Not for: one experiment of one's own (`ablation.py`).
+For: the whole map, in about half the time of a loop over `ablate` while nothing is hooked to the model (`rerun_from.py` says
+how). Each row is a paired difference: the ablated and the clean model see the same sequences. Not for: one experiment of one's
+own (`ablation.py`).
 """
 
 import os

@@ -12,7 +12,7 @@ result does not depend on the number of threads. All arrays have the axes of `at
     stream [member, row, channel]               what a position starts from
 
 Inner loops index whole arrays and take no slices, since numba counts references for a slice, which costs more than a short row.
-Helpers stay in this file: numba's on-disk cache looks at the file of a kernel alone.
+Helpers stay in this file, which is why it is long: numba's on-disk cache looks at the file of a kernel alone.
 """
 
 from collections.abc import Callable
@@ -78,8 +78,9 @@ def _normalise_backward(gradient, weight_and_bias, m, b, s, normal, scale, norm_
 def _exponentials(x, power, exponent, shift, bias, least, ln2_high, ln2_low):
     """Exp of every element x <= 0, in place: 2**k exp(r) with |r| <= ln 2 / 2, by its Taylor polynomial.
 
-    Relative error below 7 units in the last place; it vectorises, which np.exp does not. Below `least` the result is that of
-    `least`, which is as good as 0, and NaN stays NaN. `power` and `exponent` are one piece of memory, as floats and integers.
+    That is of degree 7 in float32 and 12 in float64. Relative error below 2 units in the last place; it vectorises, which
+    np.exp does not. Below `least` the result is that of `least`, which is as good as 0, and NaN stays NaN. `power` and
+    `exponent` are one piece of memory, as floats and integers.
     """
     f = x.dtype.type
     inverse, half, one = f(1 / np.log(2.0)), f(0.5), f(1)
