@@ -5,7 +5,7 @@ It is not for analysis: `models/hooked/` wraps it in TransformerLens. Parameter 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -67,23 +67,38 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch position width"], masks: DropoutMasks | None
     ) -> Float[Tensor, "batch position width"]:
         """Scale 1/sqrt(head_width); explicit masks take the explicit path, else torch's fused kernel drops for itself."""
-        head_width = self.config.head_width
-        weight = rearrange(torch.stack([self.W_Q, self.W_K, self.W_V]), "qkv head width d -> (qkv head d) width")
-        bias = rearrange(torch.stack([self.b_Q, self.b_K, self.b_V]), "qkv head d -> (qkv head d)")
-        q, k, v = rearrange(
-            F.linear(x, weight, bias), "batch position (qkv head d) -> qkv batch head position d", qkv=3, d=head_width
-        )
+        q, k, v = self._queries_keys_values(x)
         rate = self.config.dropout.attention if self.training else 0.0
         if rate and masks is not None:
-            logits = einsum(q, k, "batch head query d, batch head key d -> batch head query key") / math.sqrt(head_width)
-            future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
-            pattern = logits.masked_fill(future, -torch.inf).softmax(dim=-1)
+            pattern = self._pattern(q, k)
             pattern = pattern * masks("attention", rate, pattern.shape, pattern)
             z = einsum(pattern, v, "batch head query key, batch head key d -> batch head query d")
         else:
             z = F.scaled_dot_product_attention(q, k, v, dropout_p=rate, is_causal=True)
         z = rearrange(z, "batch head position d -> batch position (head d)")
         return F.linear(z, rearrange(self.W_O, "head d width -> width (head d)"), self.b_O)
+
+    def pattern(self, x: Float[Tensor, "batch position width"]) -> Float[Tensor, "batch head query key"]:
+        """Attention weights before dropout, which the fused kernel does not tell; each row sums to 1, and the future gets 0."""
+        q, k, _ = self._queries_keys_values(x)
+        return self._pattern(q, k)
+
+    def _pattern(
+        self, q: Float[Tensor, "batch head query d"], k: Float[Tensor, "batch head key d"]
+    ) -> Float[Tensor, "batch head query key"]:
+        logits = einsum(q, k, "batch head query d, batch head key d -> batch head query key")
+        future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        return (logits / math.sqrt(self.config.head_width)).masked_fill(future, -torch.inf).softmax(dim=-1)
+
+    def _queries_keys_values(self, x: Float[Tensor, "batch position width"]) -> Float[Tensor, "qkv batch head position d"]:
+        weight = rearrange(torch.stack([self.W_Q, self.W_K, self.W_V]), "qkv head width d -> (qkv head d) width")
+        bias = rearrange(torch.stack([self.b_Q, self.b_K, self.b_V]), "qkv head d -> (qkv head d)")
+        return rearrange(
+            F.linear(x, weight, bias),
+            "batch position (qkv head d) -> qkv batch head position d",
+            qkv=3,
+            d=self.config.head_width,
+        )
 
 
 class MLP(nn.Module):
@@ -213,3 +228,14 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x = block(x, masks)
         return F.linear(self.ln_final(x), self.unembed.W_U.T, self.unembed.b_U)
+
+
+def with_weights(config: ModelConfig, state: Mapping[str, Tensor]) -> Transformer:
+    """The model of a configuration with a copy of these weights, in eval mode, on their device and in their dtype.
+
+    Raises RuntimeError, naming them, for missing, unexpected and mis-shaped keys.
+    """
+    with torch.device("meta"):
+        model = Transformer(config)
+    model.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
+    return model.eval()

@@ -1,18 +1,16 @@
-"""Attention dispersion: the entropy of each attention row, read from a hooked model without keeping a pattern.
+"""Attention dispersion: the entropy of each attention row, read without keeping a pattern.
 
 Source of the quantity: entropy of the attention distribution of a query over the s tokens it sees; it is between 0 (all on
 one token) and ln s (uniform), and exp(entropy) is the number of tokens that uniform attention of that entropy would cover.
 """
-
-from collections.abc import Callable
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from models.hooked import HookedTransformer
-from probes.residual_stream import require_input
+from probes.attention_pattern import reading_patterns
+from probes.residual_stream import Model, require_input
 
 
 def row_entropy(pattern: Float[Tensor, "*rows key"]) -> Float[Tensor, "*rows"]:
@@ -33,26 +31,16 @@ def effective_tokens(entropy: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"
 
 
 def logits_and_entropy(
-    model: HookedTransformer, tokens: Int64[Tensor, "batch position"]
+    model: Model, tokens: Int64[Tensor, "batch position"]
 ) -> tuple[Float[Tensor, "batch position vocab"], Float[Tensor, "batch position layer head"]]:
     """Logits, and the entropy in nats of every attention row, from one forward pass.
 
-    Row (position, layer, head) is the attention of a query that sees `position + 1` tokens. Patterns are reduced inside the
-    hook and dropped. The hooks are removed whatever happens, and no others. Raises ValueError for a model in training mode,
-    for an input longer than its context, and for tokens it does not have.
+    Row (position, layer, head) is the attention of a query that sees `position + 1` tokens. Patterns are reduced as
+    they come and dropped. The hooks are removed whatever happens, and no others. Raises ValueError for a model in training
+    mode, for an input longer than its context, and for tokens it does not have.
     """
     require_input(model, tokens)
     layers: list[Float[Tensor, "batch head query"]] = []
-    hooks: list[tuple[str | Callable, Callable]] = [
-        (f"blocks.{layer}.attn.hook_pattern", _append_entropy_to(layers)) for layer in range(model.cfg.n_layers)
-    ]
-    with torch.no_grad(), model.hooks(fwd_hooks=hooks):
+    with torch.no_grad(), reading_patterns(model, lambda layer, pattern: layers.append(row_entropy(pattern))):
         logits = model(tokens)
     return logits, rearrange(layers, "layer batch head position -> batch position layer head")
-
-
-def _append_entropy_to(layers: list[Tensor]):
-    def read(pattern: Float[Tensor, "batch head query key"], hook: object) -> None:
-        layers.append(row_entropy(pattern))
-
-    return read

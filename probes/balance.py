@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer
 from probes.minimal_model import float64_copy, logits_at_all_positions
 from probes.present_tokens import present_mask, token_pairs
+from probes.residual_stream import Model
 from probes.subject import Address, set_complement_subject
 
 
@@ -37,7 +37,7 @@ def balance(model: Address, *, weights: WeightsName = "raw") -> pd.DataFrame:
     return studied.named(pd.DataFrame(rows))
 
 
-def _row(model: HookedTransformer, tokens: np.ndarray, role: str, position: int) -> dict:
+def _row(model: Model, tokens: np.ndarray, role: str, position: int) -> dict:
     logits = logits_at_all_positions(model, tokens)[:, -1]
     own = np.take_along_axis(logits, tokens[:, position : position + 1], axis=1)[:, 0]
     absent = logits[~present_mask(tokens, logits.shape[1])].reshape(len(tokens), -1)

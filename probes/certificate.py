@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer
 from probes.logit_tables import LogitTables, logit_tables
 from probes.minimal_model import float64_copy, logits_at_all_positions
 from probes.present_tokens import margin, present_mask, token_pairs
+from probes.residual_stream import Model
 from probes.subject import Address, set_complement_subject
 from probes.worst_set import worst_sets
 
@@ -148,7 +148,7 @@ def _largest_logit(tables: LogitTables) -> float:
     return max(float(np.abs(rows - rows.mean(axis=1, keepdims=True)).max()) for rows in logits)
 
 
-def _verify(exact: HookedTransformer, tokens: list[int], gap: float, tolerance: float) -> None:
+def _verify(exact: Model, tokens: list[int], gap: float, tolerance: float) -> None:
     sequence = np.array([tokens])
     logits = logits_at_all_positions(exact, sequence)[:, -1]
     shown = float(margin(logits, present_mask(sequence, logits.shape[1]))[0])

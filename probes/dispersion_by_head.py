@@ -4,7 +4,7 @@ For: how widely each head spreads its attention as inputs grow, of both organism
 scale. The row statistics themselves are in `attention_dispersion.py`. Layers are TransformerLens's blocks, from 0.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Literal, get_args
 
 import pandas as pd
@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer
 from models.task import Task
 from probes.attention_dispersion import effective_tokens, normalised, row_entropy
+from probes.attention_pattern import Pattern, Read, heads_of, reading_patterns
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
 from probes.streamed_quantiles import StreamedQuantiles
@@ -29,7 +29,6 @@ QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 SEQUENCES = 500
 BATCH = 64
 
-Hook = tuple[str | Callable, Callable]
 Rows = Float[Tensor, "batch head position"]
 
 
@@ -121,7 +120,7 @@ def dispersion(
     for control in controls:
         if control not in CONTROLS:
             raise ValueError(f"control '{control}' is unknown; choose from {', '.join(CONTROLS)}")
-    studied = subject(model, task, weights, device, hooked=True)
+    studied = subject(model, task, weights, device)
     drawing = (sequences, seed, batch, progress)
     frames = {"none": _of_model(studied, *drawing)}
     if "random weights" in controls:
@@ -137,23 +136,21 @@ def dispersion(
 
 def _of_model(studied: Subject, sequences: int, seed: int, batch: int, progress: bool) -> pd.DataFrame:
     model = studied.model
-    assert isinstance(model, HookedTransformer)
-    summary = DispersionSummary(model.cfg.n_layers, model.cfg.n_heads, studied.longest)
+    summary = DispersionSummary(len(model.blocks), heads_of(model), studied.longest)
     for drawn in drawn_sequences(studied, sequences, seed, batch, progress, "attention dispersion"):
-        hooks = [_adding_to(summary, layer, drawn.present) for layer in range(model.cfg.n_layers)]
-        with torch.no_grad(), model.hooks(fwd_hooks=hooks):
-            model(drawn.tokens, return_type=None)
+        with torch.no_grad(), reading_patterns(model, _adding_to(summary, drawn.present)):
+            model(drawn.tokens)
     return summary.frame()
 
 
-def _adding_to(summary: DispersionSummary, layer: int, present: Bool[Tensor, "batch position"]) -> Hook:
-    def read(pattern: Float[Tensor, "batch head query key"], hook: object) -> None:
+def _adding_to(summary: DispersionSummary, present: Bool[Tensor, "batch position"]) -> Read:
+    def read(layer: int, pattern: Pattern) -> None:
         summary.add(layer, *_rows(pattern), present)
 
-    return f"blocks.{layer}.attn.hook_pattern", read
+    return read
 
 
-def _rows(pattern: Float[Tensor, "batch head query key"]) -> tuple[Rows, Rows]:
+def _rows(pattern: Pattern) -> tuple[Rows, Rows]:
     """Entropy and greatest weight of each row; head by head, so that no second array of the pattern's size is made."""
     entropies = [row_entropy(pattern[:, head]) for head in range(pattern.shape[1])]
     return torch.stack(entropies, dim=1), pattern.amax(dim=-1)

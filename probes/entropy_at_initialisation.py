@@ -6,6 +6,7 @@ between the two is read off here.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,12 +15,12 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer
 from models.streams import require_seed
 from models.task import Task
 from probes.attention_dispersion import logits_and_entropy, normalised
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
+from probes.residual_stream import Model
 from probes.subject import Address, Subject, subject, untrained
 
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -72,14 +73,13 @@ def entropy_at_initialisation(
             )
     if seeds < 2:
         raise ValueError(f"{seeds} initialisations show no spread, expected at least 2; ask for more")
-    studied = subject(model, task, weights, device, hooked=True)
+    studied = subject(model, task, weights, device)
     layers, lengths = studied.shape.layers, range(2, studied.longest + 1)
     frames = []
     for scale in scales:
         means = ClusteredMeans(layers, len(lengths))
         for initial in range(seed, seed + seeds):
             start = untrained(studied, initial)
-            assert isinstance(start.model, HookedTransformer)
             _scale_queries_and_keys(start.model, scale)
             mean = _mean_dispersion(start, sequences, seed, batch, progress)[None, :, 1:]
             means.add(mean, torch.ones_like(mean))
@@ -92,8 +92,7 @@ def _mean_dispersion(
     start: Subject, sequences: int, seed: int, batch: int, progress: bool
 ) -> Float64[Tensor, "layer position"]:
     """Mean over heads and sequences of normalised dispersion."""
-    assert isinstance(start.model, HookedTransformer)
-    total = torch.zeros(start.model.cfg.n_layers, start.longest, dtype=torch.float64)
+    total = torch.zeros(start.shape.layers, start.longest, dtype=torch.float64)
     count = torch.zeros(start.longest, dtype=torch.float64)
     for drawn in drawn_sequences(start, sequences, seed, batch, progress, "attention at initialisation"):
         share = normalised(logits_and_entropy(start.model, drawn.tokens)[1]).double()
@@ -105,7 +104,8 @@ def _mean_dispersion(
 
 
 @torch.no_grad()
-def _scale_queries_and_keys(model: HookedTransformer, scale: float) -> None:
+def _scale_queries_and_keys(model: Model, scale: float) -> None:
     for block in model.blocks:
-        block.attn.W_Q.mul_(scale)
-        block.attn.W_K.mul_(scale)
+        attention: Any = block.attn
+        attention.W_Q.mul_(scale)
+        attention.W_K.mul_(scale)

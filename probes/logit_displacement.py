@@ -16,12 +16,12 @@ from jaxtyping import Float64
 from scipy import stats
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer
 from models.lengths import chosen_lengths
 from models.set_complement import theory
 from probes.drawn_sequences import drawn_at_once
 from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions
 from probes.present_tokens import absent_mean, margin, present_mask
+from probes.residual_stream import Model
 from probes.subject import Address, SetComplementSubject, set_complement_subject
 
 SEQUENCES = 256
@@ -180,7 +180,7 @@ def added_token(
     return studied.named(pd.DataFrame(rows))
 
 
-def _change(model: HookedTransformer, tokens: IntTokens, vocab: int) -> tuple[np.ndarray, np.ndarray]:
+def _change(model: Model, tokens: IntTokens, vocab: int) -> tuple[np.ndarray, np.ndarray]:
     """Change of each logit [batch, vocab] by the last but one token (by the only one at length 1), and each logit's role."""
     length = tokens.shape[1]
     after = logits_at_all_positions(model, tokens)[:, -1]

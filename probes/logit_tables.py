@@ -7,6 +7,7 @@ For: reading them from the weights, every TransformerLens bias included. Not for
 row of D and taking it from every row of B changes nothing (a gauge), and neither does a constant added to a row.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,10 @@ import pandas as pd
 from einops import einsum
 from jaxtyping import Float64
 
-from models.hooked import HookedTransformer
+from models.hooked import plain_state
+from models.transformer import Transformer
 from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions, require_minimal
+from probes.residual_stream import Model, context_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class LogitTables:
         return pd.DataFrame({"value": np.stack(list(tables.values())).ravel()}, index=index).reset_index()
 
 
-def head_tables(model: HookedTransformer) -> HeadTables:
+def head_tables(model: Model) -> HeadTables:
     """Reads the tables of a one-layer attention-only model without positions and norms, computed in float64.
 
     Raises:
@@ -79,23 +82,23 @@ def head_tables(model: HookedTransformer) -> HeadTables:
     """
     require_minimal(model, one_head=False)
     exact = float64_copy(model)
-    attention = exact.blocks[0].attn
-    scale = exact.cfg.attn_scale if exact.cfg.use_attn_scale else 1.0
-    embed, unembed = _array(exact.W_E), _array(exact.W_U)
-    queries = einsum(embed, _array(attention.W_Q), "row width, head width d -> head row d") + _array(attention.b_Q)[:, None]
-    keys = einsum(embed, _array(attention.W_K), "row width, head width d -> head row d") + _array(attention.b_K)[:, None]
-    w_v, w_o = _array(attention.W_V), _array(attention.W_O)
-    constant = einsum(_array(attention.b_V), w_o, "head d, head d width -> width") + _array(attention.b_O)
+    weight = {name.removeprefix("blocks.0."): tensor.detach().numpy() for name, tensor in plain_state(exact).items()}
+    embed, unembed, w_o = weight["embed.W_E"], weight["unembed.W_U"], weight["attn.W_O"]
+    queries, keys = (
+        einsum(embed, weight[f"attn.W_{side}"], "row width, head width d -> head row d") + weight[f"attn.b_{side}"][:, None]
+        for side in "QK"
+    )
+    constant = einsum(weight["attn.b_V"], w_o, "head d, head d width -> width") + weight["attn.b_O"]
     tables = HeadTables(
-        bias=(embed + constant) @ unembed + _array(exact.unembed.b_U),
-        displacement=embed @ w_v @ w_o @ unembed,
-        attention_logits=einsum(queries, keys, "head query d, head key d -> head query key") / scale,
+        bias=(embed + constant) @ unembed + weight["unembed.b_U"],
+        displacement=embed @ weight["attn.W_V"] @ w_o @ unembed,
+        attention_logits=einsum(queries, keys, "head query d, head key d -> head query key") / _scale(exact),
     )
     _require_same_logits(exact, tables)
     return tables
 
 
-def logit_tables(model: HookedTransformer) -> LogitTables:
+def logit_tables(model: Model) -> LogitTables:
     """Reads the tables of a minimal model: one layer, one head, attention only, no positions, no norm; float64.
 
     Limits: `closed_form(v, v - 1)` has B = -gap I, D = -gap (v - 1) I up to constants, and A = 0. Raises ValueError, naming
@@ -106,14 +109,16 @@ def logit_tables(model: HookedTransformer) -> LogitTables:
     return LogitTables(tables.bias, tables.displacement[0], tables.attention_logits[0])
 
 
-def _array(tensor) -> np.ndarray:
-    return tensor.detach().numpy()
+def _scale(model: Model) -> float:
+    if isinstance(model, Transformer):
+        return math.sqrt(model.config.head_width)
+    return model.cfg.attn_scale if model.cfg.use_attn_scale else 1.0
 
 
-def _require_same_logits(exact: HookedTransformer, tables: HeadTables) -> None:
+def _require_same_logits(exact: Model, tables: HeadTables) -> None:
     """A configuration switch nobody listed would otherwise make every result wrong in silence."""
     vocab = len(tables.bias)
-    length = min(vocab - 1, exact.cfg.n_ctx)
+    length = min(vocab - 1, context_of(exact))
     tokens = np.stack([np.roll(np.arange(vocab), shift)[:length] for shift in range(min(vocab, 8))])
     expected = logits_at_all_positions(exact, tokens)[:, -1]
     difference = np.abs(tables.last_logits(tokens) - expected).max()

@@ -45,6 +45,11 @@ def width_of(model: Model) -> int:
     return model.config.width if isinstance(model, Transformer) else model.cfg.d_model
 
 
+def device_of(model: Model) -> torch.device:
+    """Where the model is."""
+    return next(model.parameters()).device
+
+
 def require_eval(model: Model) -> None:
     """Raises ValueError for a model in training mode, whose dropout would be in every measurement."""
     if any(module.training for module in model.modules()):

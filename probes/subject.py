@@ -1,8 +1,8 @@
 """What a probe is pointed at, a checkpoint on disk or a model in memory, and how its tables name it.
 
 For: loading and checking in one place, so that every probe refuses the same things in the same words. A checkpoint is loaded as
-the plain model where that is enough, since it is faster; a hooked model is taken as it is, with whatever hooks its user put on
-it.
+the plain model where that is enough, since it is faster; a model in memory is taken as it is, with whatever hooks its user put
+on it.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import torch
 from models.checkpoint import Card, find_checkpoint, read_card, read_weights
 from models.config import ModelConfig, WeightsName
 from models.device import usable_device
-from models.hooked import HookedTransformer, hook, load
+from models.hooked import hook, load
 from models.importers import BOARD_OF_VOCAB
 from models.labels import labels
 from models.lengths import possible_lengths
@@ -24,11 +24,11 @@ from models.othello.task import OthelloTask
 from models.set_complement.task import SetComplementTask
 from models.task import Task
 from models.tasks import make_task
-from models.transformer import Transformer
+from models.transformer import Transformer, with_weights
 from probes.minimal_model import require_set_complement
-from probes.residual_stream import Model, context_of, require_eval, vocab_of
+from probes.residual_stream import Model, context_of, device_of, require_eval, vocab_of
 
-Address = HookedTransformer | str | os.PathLike[str]
+Address = Model | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Subject:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(iter(self.model.parameters())).device
+        return device_of(self.model)
 
     @property
     def longest(self) -> int:
@@ -96,9 +96,8 @@ class OthelloSubject(Subject):
 
 @dataclass(frozen=True)
 class SetComplementSubject(Subject):
-    """A hooked model of the set complement."""
+    """A model of the set complement."""
 
-    model: HookedTransformer
     task: SetComplementTask
 
 
@@ -122,25 +121,33 @@ def subject(
     device: torch.device | str = "cpu",
     hooked: bool = False,
 ) -> Subject:
-    """Loads what `model` names, or takes the hooked model it is, and checks that it is ready for analysis.
+    """Loads what `model` names, or takes the model it is, and checks that it is ready for analysis.
 
     Args:
-        model: a hooked model in eval mode, or a checkpoint folder, run or bundled name.
+        model: a hooked or plain model in eval mode, or a checkpoint folder, run or bundled name.
         task: the task; None for the one on the card.
         weights: which weights of a checkpoint to load; of no effect on a model that is already loaded, as is `device`.
         device: where a checkpoint is loaded to.
-        hooked: load a checkpoint as a hooked model too, for probes that read inside a block.
+        hooked: a hooked model is needed, by those who read or change what is inside a block.
 
     Raises:
-        ValueError: a model in training mode, without a task, or of another vocabulary than its task.
+        ValueError: a model in training mode, without a task, of another vocabulary than its task, or plain where a hooked one
+            is needed.
         CheckpointError: nothing to load there.
     """
-    if not isinstance(model, HookedTransformer):
-        if not hooked:
-            return _checked(*_plain(model, weights, device), task, weights)
-        model = load(model, weights, device)
-    card: Card | None = getattr(model, "card", None)
-    return _checked(model, card, task, getattr(model, "weights", "raw"))
+    if hooked and isinstance(model, Transformer):
+        raise ValueError(
+            "the model is plain, and this needs hook points; wrap it: models.hooked.hook(model.config, model.state_dict())"
+        )
+    loaded = model if isinstance(model, Model) else load(model, weights, device) if hooked else _plain(model, weights, device)
+    require_eval(loaded)
+    card: Card | None = getattr(loaded, "card", None)
+    if task is None:
+        if card is None:
+            raise ValueError("the model has no card to tell its task; pass task=make_task(TaskConfig(...))")
+        task = make_task(card.task)
+    possible_lengths(task, vocab_of(loaded), context_of(loaded))  # which also asks whether the model fits the task
+    return Subject(loaded, task, card, getattr(loaded, "weights", "raw"))
 
 
 def othello_subject(model: Address, weights: WeightsName = "raw", device: torch.device | str = "cpu") -> OthelloSubject:
@@ -151,7 +158,7 @@ def othello_subject(model: Address, weights: WeightsName = "raw", device: torch.
         CheckpointError: nothing to load there.
     """
     task = None
-    if isinstance(model, HookedTransformer) and not hasattr(model, "card"):
+    if isinstance(model, Model) and not hasattr(model, "card"):
         vocab = vocab_of(model)
         if vocab not in BOARD_OF_VOCAB:
             raise ValueError(
@@ -167,32 +174,26 @@ def othello_subject(model: Address, weights: WeightsName = "raw", device: torch.
 
 
 def set_complement_subject(model: Address, weights: WeightsName = "raw") -> SetComplementSubject:
-    """As `subject`, hooked, for set-complement models alone; one without a card is taken at its word.
+    """As `subject`, for set-complement models alone; one without a card is taken at its word.
 
     Raises:
         ValueError: a model in training mode or of another task.
         CheckpointError: nothing to load there.
     """
-    hooked = model if isinstance(model, HookedTransformer) else load(model, weights)
-    require_set_complement(hooked)
-    found = subject(hooked, SetComplementTask(vocab_of(hooked)))
-    return SetComplementSubject(hooked, SetComplementTask(vocab_of(hooked)), found.card, found.weights)
+    loaded = model if isinstance(model, Model) else _plain(model, weights, "cpu")
+    require_set_complement(loaded)
+    task = SetComplementTask(vocab_of(loaded))
+    found = subject(loaded, task)
+    return SetComplementSubject(loaded, task, found.card, found.weights)
 
 
-def _plain(path: str | os.PathLike[str], weights: WeightsName, device: torch.device | str) -> tuple[Transformer, Card]:
+def _plain(path: str | os.PathLike[str], weights: WeightsName, device: torch.device | str) -> Transformer:
+    """As `load`, but not hooked."""
     device = usable_device(device)
     folder = find_checkpoint(path)
     card = read_card(folder)
-    plain = Transformer(card.model)
-    plain.load_state_dict(read_weights(folder, weights, card))
-    return plain.to(device).eval(), card
-
-
-def _checked(model: Model, card: Card | None, task: Task | None, weights: WeightsName) -> Subject:
-    require_eval(model)
-    if task is None:
-        if card is None:
-            raise ValueError("the model has no card to tell its task; pass task=make_task(TaskConfig(...))")
-        task = make_task(card.task)
-    possible_lengths(task, vocab_of(model), context_of(model))  # which also asks whether the model fits the task
-    return Subject(model, task, card, weights)
+    state = {name: tensor.to(device) for name, tensor in read_weights(folder, weights, card).items()}
+    plain = with_weights(card.model, state)
+    plain.card = card  # type: ignore[assignment]  # torch types every attribute of a module as tensor or module
+    plain.weights = weights  # type: ignore[assignment]
+    return plain

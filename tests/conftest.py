@@ -8,7 +8,8 @@ import torch
 from hypothesis import settings
 
 from models.config import DropoutRates, ModelConfig
-from models.hooked import TRANSFORMER_LENS, HookedTransformer
+from models.hooked import TRANSFORMER_LENS
+from models.hooked import hook as hook_model
 from models.transformer import Transformer
 
 # a busy machine is no failure; in CI the same cases every time
@@ -74,10 +75,14 @@ def model_config(request) -> ModelConfig:
     return request.param
 
 
+HOOKED = type(hook_model(MODEL_CONFIGS["attention-only"], Transformer(MODEL_CONFIGS["attention-only"]).state_dict()))
+"""TransformerLens's own class, for which `models.hooked.HookedTransformer` stands."""
+
+
 @pytest.fixture(autouse=True)
 def no_hooks_left(monkeypatch):
     """Every model made in a test, hooked or plain, carries no hook at its end but those the test itself removed or declared."""
-    made: list[HookedTransformer | Transformer] = []
+    made: list[torch.nn.Module] = []
 
     def remembering(build):
         def remember(self, *args, **kwargs):
@@ -86,10 +91,10 @@ def no_hooks_left(monkeypatch):
 
         return remember
 
-    for form in (HookedTransformer, Transformer):
+    for form in (HOOKED, Transformer):
         monkeypatch.setattr(form, "__init__", remembering(form.__init__))
     yield
-    hooked = [model for model in made if isinstance(model, HookedTransformer)]
+    hooked = [model for model in made if isinstance(model, HOOKED)]
     left = [name for model in hooked for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
     plain = [module for model in made if isinstance(model, Transformer) for module in model.modules()]
     left += [type(module).__name__ for module in plain if module._forward_hooks or module._forward_pre_hooks]

@@ -20,13 +20,13 @@ from tqdm.auto import tqdm
 from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
 from models.config import WEIGHTS, DropoutRates, WeightsName
 from models.durable import write_file
-from models.hooked import load
 from models.labels import averaging_label, labels, shape_label
 from models.lengths import possible_lengths
 from models.plain_file import require_plain
 from models.tasks import make_task
 from probes.certificate import certify
 from probes.minimal_model import is_minimal
+from probes.subject import subject
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
 from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, MAX_TABLE_BYTES, ROW, with_labels, with_seed_spread
 
@@ -308,7 +308,7 @@ def _compare_bag(
 ) -> pd.DataFrame:
     task = make_task(bag.rows[0].checkpoint.card.task)
     variants = bag.variants
-    models = [load(variant.checkpoint.folder, variant.weights, device) for variant in variants]
+    models = [subject(variant.checkpoint.folder, task, variant.weights, device).model for variant in variants]
     pairs = [(variants.index(variant), variants.index(reference)) for variant, reference in bag.references.items()]
     own_lengths = [lengths[variant.checkpoint] for variant in variants]
     summaries, differences = evaluate_together(models, own_lengths, task, pairs, sequences, seed, batch, bar)

@@ -5,7 +5,6 @@ are drawn from a stream that no training run can have seen, and are the same for
 What is compared with what is `comparison`'s business, not this file's.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer
 from models.lengths import chosen_lengths
 from models.streams import Draw
 from models.task import Task
 from probes.attention_dispersion import logits_and_entropy
-from probes.subject import subject
+from probes.residual_stream import Model, device_of
+from probes.subject import Address, subject
 from workbench.intervals import (
     REPLICATES,
     BootstrapMeans,
@@ -45,7 +44,7 @@ RATES = tuple(name for name, metric in METRICS.items() if metric.rate)
 
 
 def evaluate(
-    model: HookedTransformer | str | os.PathLike[str],
+    model: Address,
     task: Task | None = None,
     lengths: Sequence[int] | None = None,
     sequences: int = SEQUENCES,
@@ -59,7 +58,7 @@ def evaluate(
     """Every metric of a model at every length, with 95 % intervals over sequences.
 
     Args:
-        model: a hooked model in eval mode, or a checkpoint folder, run or bundled name to load it from.
+        model: a hooked or plain model in eval mode, or a checkpoint folder, run or bundled name to load it from.
         task: the task; None for the one on the checkpoint's card.
         lengths: the lengths to report; None for all from 1 to the task's longest, or to the model's context if that is less.
         sequences: how many sequences to draw. Memory does not depend on it.
@@ -78,8 +77,7 @@ def evaluate(
         ValueError: lengths, sequences or seed out of range; no task; a task of another vocabulary; a model in training mode.
         CheckpointError: nothing to load there.
     """
-    studied = subject(model, task, weights, device, hooked=True)
-    assert isinstance(studied.model, HookedTransformer)
+    studied = subject(model, task, weights, device)
     chosen = chosen_lengths(studied.possible_lengths, lengths)
     with tqdm(total=sequences, unit=" sequences", disable=not progress) as bar:
         summaries, _ = evaluate_together([studied.model], [chosen], studied.task, [], sequences, seed, batch, bar)
@@ -163,7 +161,7 @@ class Difference:
 
 
 def evaluate_together(
-    models: Sequence[HookedTransformer],
+    models: Sequence[Model],
     lengths: Sequence[Sequence[int]],
     task: Task,
     pairs: Sequence[tuple[int, int]],
@@ -200,7 +198,7 @@ def evaluate_together(
 
 
 @contextmanager
-def _threads_for(models: Sequence[HookedTransformer]) -> Iterator[None]:
+def _threads_for(models: Sequence[Model]) -> Iterator[None]:
     """One torch thread for small models: on a busy machine, waiting for the others takes ten times as long as the work."""
     before = torch.get_num_threads()
     if max(sum(parameter.numel() for parameter in model.parameters()) for model in models) < SMALL_MODEL:
@@ -221,10 +219,10 @@ def _batches(
 
 
 def _measure(
-    model: HookedTransformer, tokens: Int64[Tensor, "batch position"], legal: Bool[Tensor, "batch position vocab"], longest: int
+    model: Model, tokens: Int64[Tensor, "batch position"], legal: Bool[Tensor, "batch position vocab"], longest: int
 ) -> dict[str, Float[Tensor, "batch position"]]:
     """Every metric at lengths 1 .. longest, on the CPU in float64."""
-    logits, entropy = logits_and_entropy(model, tokens[:, :longest].to(model.cfg.device))
+    logits, entropy = logits_and_entropy(model, tokens[:, :longest].to(device_of(model)))
     metrics = position_metrics(logits, legal[:, :longest].to(logits.device)) | dispersion_metrics(entropy)
     return {name: value.double().cpu() for name, value in metrics.items()}
 

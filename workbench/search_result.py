@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from models.config import WEIGHTS, ModelConfig, WeightsName
-from models.hooked import HookedTransformer, hook
 from models.set_complement.task import SetComplementTask
 from models.set_complement.theory import needed_gap
+from models.transformer import Transformer, with_weights
 from probes.certificate import certify
 from probes.logit_displacement import TOLERATED_ILLEGAL_MASS, displacement
 from probes.minimal_model import is_minimal
@@ -54,10 +54,10 @@ def measure(states: Mapping[WeightsName, State], config: TrainingConfig, sequenc
       of both, `by_length`, in logits; and `mean`, that of `by_length`.
     - `certified`: raw, ema, bema -> the lengths certified over all inputs; left out where the certificate does not exist.
     """
-    models: dict[str, HookedTransformer] = {name: hook(config.model, states[name]) for name in WEIGHTS}
+    models = {str(name): with_weights(config.model, states[name]) for name in WEIGHTS}
     pushed: dict[str, dict[str, Any]] = {name: _displacement(models[name], sequences, seed) for name in WEIGHTS}
     scale = _scales(pushed, config)
-    models |= {name: hook(config.model, _scaled(states["raw"], factor)) for name, factor in scale.items()}
+    models |= {name: with_weights(config.model, _scaled(states["raw"], factor)) for name, factor in scale.items()}
     result = _evaluated(models, config.model, sequences, seed) | {"scale": scale, "displacement": pushed}
     if is_minimal(models["raw"]):
         result["certified"] = {name: _certified_lengths(models[name]) for name in WEIGHTS}
@@ -69,7 +69,7 @@ def objective(result: Mapping[str, Any], train_length: int) -> float:
     return float(np.mean(result["metrics"]["raw"][OBJECTIVE][train_length:]))
 
 
-def _displacement(model: HookedTransformer, sequences: int, seed: int) -> dict[str, Any]:
+def _displacement(model: Transformer, sequences: int, seed: int) -> dict[str, Any]:
     frame = displacement(model, sequences, seed).pivot(index="length", columns="measure", values="value")
     context, query = frame["context"].to_numpy(), frame["query"].to_numpy()
     length = frame.index.to_numpy()
@@ -94,7 +94,7 @@ def _scaled(state: State, factor: float) -> dict[str, Tensor]:
     return {name: tensor * factor if name.startswith("unembed.") else tensor for name, tensor in state.items()}
 
 
-def _evaluated(models: Mapping[str, HookedTransformer], shape: ModelConfig, sequences: int, seed: int) -> dict[str, Any]:
+def _evaluated(models: Mapping[str, Transformer], shape: ModelConfig, sequences: int, seed: int) -> dict[str, Any]:
     names = list(models)
     lengths = range(1, shape.vocab)
     contrasts = [(first, second) for first, second in CONTRASTS if first in models and second in models]
@@ -123,7 +123,7 @@ def _evaluated(models: Mapping[str, HookedTransformer], shape: ModelConfig, sequ
     return {"lengths": list(lengths), "metrics": metrics, "differences": paired}
 
 
-def _certified_lengths(model: HookedTransformer) -> list[int] | None:
+def _certified_lengths(model: Transformer) -> list[int] | None:
     try:
         certificate = certify(model)
     except (ArithmeticError, ValueError):

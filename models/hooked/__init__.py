@@ -6,12 +6,19 @@ cache, and no dropout whatever its mode, so it comes in eval mode and analysis r
 Which class it is depends on the installed TransformerLens: a HookedTransformer on 3.x (`hooked_transformer.py`), a
 TransformerBridge around TransformerLens's own native model on 4.x, which has no HookedTransformer (`native_bridge.py`). Code of
 ours uses what both have and gives both the name `HookedTransformer`; `docs/transformer-lens.md` says where they differ.
+
+TransformerLens takes three times as long to import as torch, so it is imported when the first hooked model is made, and whoever
+evaluates a checkpoint, which needs none, does not wait for it.
 """
 
+import importlib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -25,13 +32,32 @@ TRANSFORMER_LENS: str = version("transformer-lens")
 """the installed version"""
 
 if re.match(r"3\.(9|\d\d)", TRANSFORMER_LENS):
-    from models.hooked.hooked_transformer import HookedTransformer, build, plain_state
+    _LINE = "models.hooked.hooked_transformer"
 elif TRANSFORMER_LENS.startswith("4."):
-    from models.hooked.native_bridge import HookedTransformer, build, plain_state  # type: ignore[assignment]
+    _LINE = "models.hooked.native_bridge"
 else:
     raise ImportError(
         f"TransformerLens {TRANSFORMER_LENS} is installed, expected 3.9 to 4.x; pip install 'transformer-lens>=3.9,<5'"
     )
+
+
+def _line() -> ModuleType:
+    """The module for the installed line of TransformerLens; the first call imports both."""
+    return importlib.import_module(_LINE)
+
+
+if TYPE_CHECKING:
+    from models.hooked.hooked_transformer import HookedTransformer
+else:
+
+    class _Hooked(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            # whoever holds a hooked model has imported TransformerLens
+            return "transformer_lens" in sys.modules and isinstance(instance, _line().HookedTransformer)
+
+    class HookedTransformer(metaclass=_Hooked):
+        """Stands for the class of hooked models, in annotations and `isinstance`; `hook` and `load` make one."""
+
 
 __all__ = ["TRANSFORMER_LENS", "HookedTransformer", "hook", "load", "plain", "plain_state"]
 
@@ -76,7 +102,7 @@ def hook(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer:
     full, like = dict(state), state["embed.W_E"]
     if config.positions == "none":
         full["pos_embed.W_pos"] = like.new_zeros(config.context, config.width)
-    model = build(config, full)
+    model: HookedTransformer = _line().build(config, full)
     if config.positions == "none":
         model.pos_embed.W_pos.requires_grad_(False)
     return model.eval()
@@ -110,6 +136,11 @@ def plain(model: HookedTransformer) -> Transformer:
         reason = " ".join(str(error).split())
         raise ValueError(f"the weights fit no plain model ({reason}); use the hooked model itself") from error
     return form.eval()
+
+
+def plain_state(model: Transformer | HookedTransformer) -> dict[str, Tensor]:
+    """A model's own tensors under the plain model's keys; what the plain model lacks keeps its name."""
+    return dict(model.state_dict()) if isinstance(model, Transformer) else _line().plain_state(model)
 
 
 def _require_fit(config: ModelConfig, state: Mapping[str, Tensor]) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 
 from models.hooked import HookedTransformer
+
+if TYPE_CHECKING:
+    from transformer_lens.hook_points import HookPoint
 
 HookFunction = Callable[..., Tensor | None]
 """Called as `function(activation, hook=point)`; returns None to leave the activation, or what goes in its place."""
@@ -26,7 +29,7 @@ def own_hooks(model: HookedTransformer, hooks: Iterable[tuple[str, HookFunction]
         yield
 
 
-def _added(point: HookPoint, function: HookFunction) -> Callable[[], None]:
+def _added(point: "HookPoint", function: HookFunction) -> Callable[[], None]:
     """Puts a function on a hook point; what is returned takes it off, also where `reset_hooks` has done so already."""
     point.add_hook(function)
     own = point.fwd_hooks[-1]

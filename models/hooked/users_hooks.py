@@ -1,21 +1,23 @@
-"""Which hooks a user has put on a hooked model: what its weights alone do not show."""
+"""Which hooks a user has put on a model: what its weights alone do not show."""
 
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from models.hooked import HookedTransformer
+from models.transformer import Transformer
 
 _KINDS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _EVERYWHERE = "every module (PyTorch's global hooks)"
 
 
-def users_hooks(model: HookedTransformer) -> list[str]:
+def users_hooks(model: Transformer | HookedTransformer) -> list[str]:
     """Names of the hook points and modules that carry a hook, each once, whether TransformerLens or PyTorch put it there.
 
     A hook point goes by its 3.x name where it has one. An open ablation or edit counts; the hooks that TransformerLens 4 puts
     on its own modules at the first pass, and that change nothing, do not.
     """
-    points: dict[nn.Module, str] = {point: name for name, point in model.hook_dict.items()}  # 4.x has the 3.x names last
+    named = {} if isinstance(model, Transformer) else model.hook_dict
+    points: dict[nn.Module, str] = {point: name for name, point in named.items()}  # 4.x has the 3.x names last
     hooked = [
         points.get(module, name or "the model itself")
         for name, module in model.named_modules()

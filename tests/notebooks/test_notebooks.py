@@ -15,7 +15,7 @@ CHECKS = {
     "01_compare_dropout_and_ema": """
         assert set(table['weights']) == {'raw', 'ema', 'bema'} and table['length'].max() == 31
         assert len(overview.data) > 9 and len(differences.data) > 3
-        assert certified['set-complement-v32-residual-0.1-seed0', 'ema'] == 31
+        assert certified.loc['set-complement-v32-residual-0.1-seed0', 'ema'] == 31
         explorer.set(length=20)
         assert {line.x0 for line in explorer.pictures[0].layout.shapes} == {8, 20}
         assert {trace.name for trace in timeline.pictures[0].data} == {'no dropout, raw', 'no dropout, ema', 'no dropout, bema'}

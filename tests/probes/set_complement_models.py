@@ -9,14 +9,14 @@ import torch
 from models.config import ModelConfig
 from models.hooked import HookedTransformer, hook
 from models.set_complement.task import SetComplementTask
-from models.transformer import Transformer
+from models.transformer import Transformer, with_weights
 
 
 def config_of(vocab: int, **changes) -> ModelConfig:
     return ModelConfig(**{"vocab": vocab, "context": vocab - 1, "width": vocab + 1, "head_width": vocab, **changes})
 
 
-def random_model(vocab: int, seed: int, solved: float = 0.0, attention: float = 1.0, **changes) -> HookedTransformer:
+def plain_model(vocab: int, seed: int, solved: float = 0.0, attention: float = 1.0, **changes) -> Transformer:
     """Random weights and biases; `solved` pushes present tokens down by that much, `attention` scales the attention logits."""
     config = config_of(vocab, **changes)
     generator = torch.Generator().manual_seed(seed)
@@ -34,7 +34,13 @@ def random_model(vocab: int, seed: int, solved: float = 0.0, attention: float = 
         wanted = -solved * torch.linalg.pinv(embed) @ torch.linalg.pinv(unembed.T).T
         state["blocks.0.attn.W_V"] = torch.eye(config.width, config.head_width, dtype=torch.float64)[None]
         state["blocks.0.attn.W_O"] = wanted[None, : config.head_width]
-    return hook(config, state)
+    return with_weights(config, state)
+
+
+def random_model(vocab: int, seed: int, **changes) -> HookedTransformer:
+    """`plain_model`, hooked."""
+    plain = plain_model(vocab, seed, **changes)
+    return hook(plain.config, plain.state_dict())
 
 
 @functools.cache

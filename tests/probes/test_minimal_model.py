@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from probes.logit_tables import head_tables, logit_tables
 from probes.minimal_model import float64_copy
 from probes.two_token_identity import two_token_identity
 
-from .set_complement_models import random_model
+from .set_complement_models import plain_model, random_model
 
 FROM_WEIGHTS = [certify, displacement_structure, logit_tables, two_token_identity]
 FROM_BEHAVIOUR = [added_token, balance, displacement, token_displacement]
@@ -39,6 +40,30 @@ def test_models_whose_weights_do_not_say_all_are_refused(probe, found):
     assert found.rstrip(":") in message
     assert "; use a set-complement model with one layer" in message
     assert message.count("\n") == 0
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS)
+@pytest.mark.parametrize("found", REFUSED)
+def test_plain_models_are_refused_in_the_same_words(probe, found):
+    with pytest.raises(ValueError, match=found.split(" at ")[0] + r".*; use a set-complement model with one layer"):
+        probe(plain_model(5, 0, **REFUSED[found]))
+
+
+@pytest.mark.parametrize("probe", FROM_WEIGHTS + FROM_BEHAVIOUR)
+def test_the_plain_model_gives_what_the_hooked_one_gives(probe):
+    of_plain, of_hooked = probe(plain_model(6, 3)), probe(random_model(6, 3))
+    if not isinstance(of_plain, pd.DataFrame):
+        of_plain, of_hooked = of_plain.frame(), of_hooked.frame()
+    pd.testing.assert_frame_equal(of_plain, of_hooked, rtol=1e-9, atol=1e-12)
+
+
+def test_a_hook_on_a_plain_model_is_named():
+    model = plain_model(5, 0)
+    handle = model.unembed.register_forward_pre_hook(lambda module, arguments: None)
+    with pytest.raises(ValueError, match="a hook at unembed, which"):
+        certify(model)
+    handle.remove()
+    assert len(certify(model).lengths) == 4
 
 
 @pytest.mark.parametrize("found", REFUSED)

@@ -58,11 +58,15 @@ CHECKED_BY_CALLER = "a step inside functions that are tried, which check first"
 ASKS = "tells what a model is and takes nothing else"
 LEFT_OUT = {
     "make_task": "takes a configuration, which checks itself: see test_rates_and_sizes_outside_their_range_are_one_sentence",
-    **dict.fromkeys(("context_of", "layers_of", "vocab_of", "width_of", "middle_layers", "component_names"), ASKS),
+    **dict.fromkeys(
+        ("context_of", "device_of", "heads_of", "layers_of", "vocab_of", "width_of", "middle_layers", "component_names"), ASKS
+    ),
     **dict.fromkeys(("is_minimal", "require_minimal", "require_set_complement", "require_eval", "float64_copy"), ASKS),
     **dict.fromkeys(("require_input", "require_layers", "require_pairs", "find_sites"), CHECKED_BY_CALLER),
     **dict.fromkeys(("visiting", "editing", "replacing", "read_replacement", "cells_of", "plain_form"), CHECKED_BY_CALLER),
-    **dict.fromkeys(("logits_and_entropy", "logits_at_all_positions", "drawn_sequences", "harvest"), CHECKED_BY_CALLER),
+    **dict.fromkeys(
+        ("logits_and_entropy", "logits_at_all_positions", "drawn_sequences", "harvest", "reading_patterns"), CHECKED_BY_CALLER
+    ),
     **dict.fromkeys(("logit_tables", "head_tables"), ASKS),
 }
 

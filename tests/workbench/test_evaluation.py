@@ -14,6 +14,7 @@ from models.othello.task import OthelloTask
 from models.set_complement.task import SetComplementTask
 from models.streams import Draw
 from models.tasks import make_task
+from probes.subject import subject
 from workbench.evaluation import as_json, evaluate
 from workbench.metrics import METRICS, position_metrics
 from workbench.table import COLUMNS
@@ -202,3 +203,13 @@ def test_task_of_the_card(tmp_path):
     model = load(save_run(tmp_path, "run", vocab=6))
     given = evaluate(model, make_task(TaskConfig(name="set-complement", vocab=6)), sequences=5)
     pd.testing.assert_frame_equal(given, evaluate(model, sequences=5))
+
+
+def test_plain_and_hooked_models_are_evaluated_alike():
+    name, common = "set-complement-v16-none-seed0", dict(sequences=20, lengths=[3, 15])
+    hooked, plain = load(name, weights="ema"), subject(name, weights="ema").model
+    of_path = evaluate(name, weights="ema", **common)
+    pd.testing.assert_frame_equal(evaluate(plain, **common), of_path)
+    pd.testing.assert_frame_equal(evaluate(hooked, **common), of_path, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="training mode"):
+        evaluate(plain.train(), **common)

@@ -44,3 +44,28 @@ def test_an_already_imported_stranger_is_named(tmp_path):
 def test_names_are_there_and_a_wrong_one_is_named(tmp_path):
     assert python("from workbench import load, compare, evaluate, train, certify, make_task", tmp_path).returncode == 0
     assert "workbench has no 'laod'; it has ablate, certify" in python("import workbench; workbench.laod", tmp_path).stderr
+
+
+WITHOUT_HOOKS = {
+    "evaluate": "from workbench import evaluate; evaluate('othello-mini-none', sequences=4, lengths=[5])",
+    "compare": "from workbench import compare; compare(['set-complement-v16-none-seed0'], sequences=4)",
+    "certify": "from workbench import certify; certify('set-complement-v16-none-seed0')",
+    "explorer": "from workbench.widgets.length_explorer import LengthExplorer as L; L(['set-complement-v16-none-seed0'])",
+    "search": "import workbench.search",
+}
+
+
+@pytest.mark.parametrize("what", WITHOUT_HOOKS)
+def test_transformer_lens_is_imported_only_where_hooks_are_wanted(what, tmp_path):
+    told = "import sys; print('transformer_lens' in sys.modules)"
+    assert python(f"{WITHOUT_HOOKS[what]}; {told}", tmp_path).stdout.strip() == "False"
+
+
+def test_a_hooked_model_is_known_for_one_whoever_made_it(tmp_path):
+    code = (
+        "from models.hooked import HookedTransformer, load; from models.transformer import Transformer; import torch\n"
+        "before = isinstance(torch.nn.Linear(2, 2), HookedTransformer)\n"
+        "model = load('set-complement-v16-none-seed0')\n"
+        "print(before, isinstance(model, HookedTransformer), isinstance(torch.nn.Linear(2, 2), HookedTransformer))"
+    )
+    assert python(code, tmp_path).stdout.strip() == "False True False"

@@ -40,19 +40,19 @@ def displacement(
     seed: EvaluationSeed = 0,
 ) -> None:
     """Logit displacement of a set-complement model: the 2/s law, balance, and structure and identity where they are exact."""
-    from models.hooked import load
     from probes.balance import balance
     from probes.displacement_structure import displacement_structure
     from probes.logit_displacement import added_token, power_law, token_displacement
     from probes.logit_displacement import displacement as probe_displacement
     from probes.logit_tables import logit_tables
     from probes.minimal_model import is_minimal
+    from probes.subject import set_complement_subject
     from probes.two_token_identity import two_token_identity
     from workbench.figures import displacement as draw
     from workbench.figures.added_token import added_token as draw_added_token
     from workbench.figures.balance import balance as draw_balance
 
-    model = load(checkpoint, weights)
+    model = set_complement_subject(checkpoint, weights).model
     by_length = probe_displacement(model, sequences, seed)
     tokens = token_displacement(model, sequences, seed)
     fit = power_law(tokens)
@@ -97,13 +97,13 @@ def dispersion(
 ) -> None:
     """How widely attention spreads, by layer, head and length, beside its controls, and what goes with it."""
     from models.checkpoint import find_checkpoint, read_card
-    from models.hooked import load
     from probes.dispersion_by_head import dispersion as probe_dispersion
     from probes.logit_displacement import displacement as probe_displacement
+    from probes.subject import subject
     from workbench.evaluation import evaluate
     from workbench.figures import dispersion as draw
 
-    model = load(checkpoint, weights, device)
+    model = subject(checkpoint, weights=weights, device=device).model
     frame = probe_dispersion(model, sequences=sequences, seed=seed, progress=True)
     evaluation = evaluate(model, sequences=sequences, seed=seed, progress=True)
     pushed = (

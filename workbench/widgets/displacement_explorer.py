@@ -11,11 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.callbacks import Points
 
-from models.hooked import HookedTransformer
 from probes.certificate import Certificate, certify
 from probes.displacement_structure import StructureFit, displacement_structure, fit_structure
 from probes.logit_displacement import displacement, power_law, token_displacement
 from probes.logit_tables import LogitTables, logit_tables
+from probes.residual_stream import Model
 from workbench.figures.certificate import VERDICTS
 from workbench.figures.theme import DIVERGING, INK, MUTED, PALETTE
 from workbench.widgets.explorer import Explorer, dropdown, slider
@@ -40,7 +40,7 @@ class Mechanism:
     certificate: Certificate
 
 
-def read_mechanism(model: HookedTransformer) -> Mechanism:
+def read_mechanism(model: Model) -> Mechanism:
     """Everything the explorer shows of a model; about a second at v = 32. Raises ValueError for a model that is not minimal."""
     tables = logit_tables(model)
     return Mechanism(

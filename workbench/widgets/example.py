@@ -7,10 +7,12 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 
-from models.hooked import HookedTransformer
 from models.streams import Draw
 from models.task import Task
 from probes.attention_dispersion import effective_tokens, row_entropy
+from probes.attention_pattern import reading_patterns
+from probes.residual_stream import Model, device_of
+from probes.subject import subject
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +48,16 @@ class Example:
         return effective_tokens(torch.from_numpy(self.entropy)).numpy()
 
 
-def read_example(model: HookedTransformer, task: Task, number: int) -> Example:
+def read_example(model: Model, task: Task, number: int) -> Example:
     """Reads sequence `number` (from 0) of the evaluation stream, which no training run has seen, at every length.
 
     Raises ValueError for a model in training mode or of another vocabulary than the task's.
     """
-    if model.training:
-        raise ValueError("the model is in training mode, and analysis needs eval mode; call model.eval() first")
-    if model.cfg.d_vocab_out != task.vocab:
-        raise ValueError(
-            f"the model predicts {model.cfg.d_vocab_out} tokens, task {task.name} has {task.vocab}; choose its task"
-        )
-    longest = min(task.longest, model.cfg.n_ctx)
+    longest = subject(model, task).longest
     tokens = task.sequences(Draw.EVALUATION.stream(0), number, 1)[:, :longest]
     layers: list[torch.Tensor] = []
-    with torch.no_grad(), model.hooks(fwd_hooks=[(lambda name: name.endswith("hook_pattern"), _append_to(layers))]):
-        logits = model(tokens.to(model.cfg.device))
+    with torch.no_grad(), reading_patterns(model, lambda layer, pattern: layers.append(pattern)):
+        logits = model(tokens.to(device_of(model)))
     pattern = rearrange(layers, "layer 1 head query key -> layer head query key").double().cpu()
     names = [task.token_label(token) for token in range(task.vocab)]
     return Example(
@@ -73,10 +69,3 @@ def read_example(model: HookedTransformer, task: Task, number: int) -> Example:
         pattern=pattern.numpy(),
         entropy=row_entropy(pattern).numpy(),
     )
-
-
-def _append_to(layers: list[torch.Tensor]):
-    def read(pattern: Float[torch.Tensor, "batch head query key"], hook: object) -> None:
-        layers.append(pattern)
-
-    return read

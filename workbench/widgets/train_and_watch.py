@@ -18,8 +18,8 @@ import plotly.graph_objects as go
 from models.checkpoint import read_card, run_checkpoints
 from models.config import AveragingConfig, DropoutRates, TaskConfig
 from models.default_models import default_model
-from models.hooked import hook
 from models.labels import averaging_label
+from models.transformer import with_weights
 from workbench.evaluation import evaluate
 from workbench.figures.theme import length_range
 from workbench.trainer import Trainer
@@ -81,7 +81,7 @@ def measure(trainer: Trainer, sequences: int = SEQUENCES) -> pd.DataFrame:
     config = trainer.config
     frames = []
     for weights, state in trainer.weights().items():
-        model = hook(config.model, {name: tensor.detach() for name, tensor in state.items()})
+        model = with_weights(config.model, state)
         model.weights = weights  # type: ignore[assignment]  # as `load` does
         averaging = None if weights == "raw" else averaging_label(config.averaging)
         known = dict(dropout=config.model.dropout.label, averaging=averaging, train_length=config.train_length)

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 
-from models.hooked import HookedTransformer, load
 from models.tasks import make_task
+from probes.residual_stream import Model
+from probes.subject import subject
 from workbench.comparison import Variant, find_checkpoints
 from workbench.widgets.example import Example, read_example
 
@@ -35,9 +36,9 @@ class Variants:
         cards = [variant.checkpoint.card for variant in self.by_name.values()]
         return max(min(make_task(card.task).longest, card.model.context) for card in cards)
 
-    def _load(self, name: str) -> HookedTransformer:
+    def _load(self, name: str) -> Model:
         variant = self.by_name[name]
-        return load(variant.checkpoint.folder, variant.weights)
+        return subject(variant.checkpoint.folder, weights=variant.weights).model
 
     def _read(self, name: str, number: int) -> Example:
         return read_example(self.model(name), make_task(self.by_name[name].checkpoint.card.task), number)
