@@ -68,7 +68,7 @@ $(STAMP): pyproject.toml $(HASHED)
 	$(PYTHON) -m venv $(VENV)
 	sed -n '/^uv==/,/[^\\]$$/p' $(HASHED) | \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin
-	$(INSTALL) --python $(VENV) -e '.[dev,interop]' -c $(HASHED)
+	$(INSTALL) --python $(VENV) --compile-bytecode -e '.[dev,interop]' -c $(HASHED)
 	touch $(STAMP)
 
 # No SAELens there: it needs transformer-lens < 4.

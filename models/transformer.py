@@ -186,8 +186,8 @@ class Transformer(nn.Module):
     initial weights are a pure function of `seed`.
     """
 
-    def __init__(self, config: ModelConfig, seed: int = 0):
-        """`seed` fixes the initial weights."""
+    def __init__(self, config: ModelConfig, seed: int | None = 0):
+        """`seed` fixes the initial weights; None leaves the matrices as memory has them, for who puts others in their place."""
         super().__init__()
         self.config = config
         self.embed = Embed(config)
@@ -195,7 +195,8 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.ln_final = LayerNorm(config.width) if config.final_norm else nn.Identity()
         self.unembed = Unembed(config)
-        self._initialise(seed)
+        if seed is not None:
+            self._initialise(seed)
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
@@ -236,6 +237,6 @@ def with_weights(config: ModelConfig, state: Mapping[str, Tensor]) -> Transforme
     Raises RuntimeError, naming them, for missing, unexpected and mis-shaped keys.
     """
     with torch.device("meta"):
-        model = Transformer(config)
+        model = Transformer(config, seed=None)
     model.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
     return model.eval()

@@ -129,7 +129,7 @@ def plain(model: HookedTransformer) -> Transformer:
         norm="pre" if before else "branch" if after else "none",
         final_norm="ln_final.w" in state,
     )
-    form = Transformer(config)
+    form = Transformer(config, seed=None)
     try:
         form.load_state_dict(state, assign=True)
     except RuntimeError as error:
@@ -145,7 +145,7 @@ def plain_state(model: Transformer | HookedTransformer) -> dict[str, Tensor]:
 
 def _require_fit(config: ModelConfig, state: Mapping[str, Tensor]) -> None:
     with torch.device("meta"):
-        own = {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}
+        own = {name: tuple(tensor.shape) for name, tensor in Transformer(config, seed=None).state_dict().items()}
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     misshaped = [
         f"{name} {tuple(state[name].shape)} instead of {shape}"
