@@ -1,5 +1,6 @@
-"""Every notebook runs from top to bottom, without a warning, shows pictures, and is stored without outputs."""
+"""Every notebook runs from top to bottom in time, without a warning, shows pictures, and is stored without outputs."""
 
+import time
 from pathlib import Path
 
 import nbclient
@@ -71,6 +72,8 @@ CHECKS = {
         assert legal_minus_illegal(spliced) < ceiling
     """,
 }
+SECONDS = {path.stem: 60 if path.stem == "07_train_and_watch" else 20 for path in NOTEBOOKS}
+"""On 2 cores, the start of the kernel included; each takes 15 at most while another test runs beside it."""
 STRICT = """
 import warnings; warnings.simplefilter('error')
 import torch; torch.set_num_threads(1)
@@ -84,9 +87,12 @@ def test_the_notebook_runs(path, tmp_path):
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
     checks = "\n".join(line.strip() for line in CHECKS[path.stem].splitlines()) + "\nwarnings.resetwarnings()"  # for the kernel
     notebook.cells = [nbformat.v4.new_code_cell(STRICT), *notebook.cells, nbformat.v4.new_code_cell(checks)]
+    started = time.monotonic()
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    took = time.monotonic() - started
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs if "data" in output]
     assert any(PICTURES & output["data"].keys() for output in outputs)
+    assert took <= SECONDS[path.stem]
 
 
 OTHERS = {
