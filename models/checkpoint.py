@@ -133,9 +133,14 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     A bundled name is a path inside the zoo, such as `set-complement-v32-none-seed0`. Raises CheckpointError.
     """
     for candidate in (Path(path), ZOO / path):
-        if (candidate / CARD_FILE).is_file():
-            return candidate
-        steps = run_checkpoints(candidate)
+        try:
+            if (candidate / CARD_FILE).is_file():
+                return candidate
+            steps = run_checkpoints(candidate)
+        except OSError as error:
+            raise CheckpointError(
+                f"no checkpoint can be looked for at '{path}' ({error.strerror}); give another path"
+            ) from error
         if steps:
             return steps[-1]
     raise CheckpointError(

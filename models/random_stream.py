@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from models.whole_numbers import require_whole
+
 GOLDEN = 0x9E3779B97F4A7C15
 MULTIPLIER_1 = 0xBF58476D1CE4E5B9
 MULTIPLIER_2 = 0x94D049BB133111EB
@@ -62,8 +64,7 @@ def states(seed: int, indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]
 
 def numbers(start: int, count: int, device: torch.device | str = "cpu") -> Int64[Tensor, "count"]:
     """Indices start .. start + count - 1 of sequences. Raises ValueError for fewer than none."""
-    if count < 0:
-        raise ValueError(f"{count} sequences were asked for, expected at least 0; ask for more")
+    require_whole("sequences", count, least=0)
     return torch.arange(start, start + count, device=device)
 
 

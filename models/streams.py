@@ -5,14 +5,15 @@ streams of its own.
 """
 
 from enum import IntEnum
+from typing import SupportsIndex
 
 SEEDS = 1 << 32
 
 
 def require_seed(seed: int) -> None:
-    """Raises ValueError for a seed outside 0 .. 2**32 - 1."""
-    if not 0 <= seed < SEEDS:
-        raise ValueError(f"seed {seed} is outside 0 .. 2**32 - 1; choose one inside")
+    """Raises ValueError for a seed outside 0 .. 2**32 - 1, and for what is no whole number."""
+    if not isinstance(seed, SupportsIndex) or not 0 <= int(seed) < SEEDS:
+        raise ValueError(f"seed {seed} is no whole number in 0 .. 2**32 - 1; choose one of those")
 
 
 class Draw(IntEnum):

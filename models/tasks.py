@@ -5,7 +5,9 @@ from models.task import Task
 
 
 def make_task(config: TaskConfig) -> Task:
-    """The task that a configuration (of a run, of a card) names."""
+    """The task that a configuration (of a run, of a card) names. Raises ValueError for what is no configuration."""
+    if not isinstance(config, TaskConfig):
+        raise ValueError(f"{config!r} is no task configuration; give TaskConfig(name=...), with vocab=N for the set complement")
     match config.name:
         case "set-complement":
             from models.set_complement.task import SetComplementTask

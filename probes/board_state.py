@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.othello.labels import Frame
+from models.whole_numbers import require_whole
 from probes.board_fit import Fitted, fit_probes
 from probes.board_probe import BoardProbe, ProbeKind, save_probe
 from probes.board_scores import COLUMNS as SCORE_COLUMNS
@@ -88,6 +89,8 @@ def board_state(
     """
     _require_words(probes, frames, controls)
     subject = othello_subject(model, weights, device)
+    require_whole("games to fit on", fit_games, least=2)
+    require_whole("games to test on", test_games, least=2)
     fitting, testing = Games(seed, 0, fit_games), Games(seed, fit_games, fit_games + test_games)
     targets = [Target(frame) for frame in frames]
     shuffled = [Target(frames[0], shuffled=True)] if "shuffled labels" in controls else []

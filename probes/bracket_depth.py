@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from models.brackets import BracketTask
 from models.config import WeightsName
 from models.streams import Draw, require_seed
+from models.whole_numbers import require_whole
 from probes.clustered_means import ClusteredMeans, Z
 from probes.drawn_sequences import batches
 from probes.linear_probe import RIDGE, with_penalty
@@ -81,8 +82,8 @@ def bracket_depth(
         CheckpointError: nothing to load there.
     """
     require_seed(seed)
-    if min(fit_sequences, test_sequences) < 2:
-        raise ValueError(f"{min(fit_sequences, test_sequences)} sequences are too few, expected at least 2; ask for more")
+    require_whole("sequences to fit", fit_sequences, least=2)
+    require_whole("sequences to test", test_sequences, least=2)
     studied = subject(model, None, weights, device)
     if not isinstance(studied.task, BracketTask):
         raise ValueError(f"the checkpoint was trained on {studied.task.name}, and this probe reads bracket models; choose one")

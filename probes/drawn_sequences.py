@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from models.streams import Draw, require_seed
 from models.task import Task
+from models.whole_numbers import require_whole
 from probes.subject import Subject
 
 
@@ -34,8 +35,7 @@ def batches(start: int, stop: int, batch: int) -> list[tuple[int, int]]:
     No batch is of one, since controls take something from another sequence of the batch: one that would be alone at the end
     joins the batch before it. Raises ValueError for a batch < 1.
     """
-    if batch < 1:
-        raise ValueError(f"a batch of {batch} holds nothing, expected at least 1; give a greater one")
+    require_whole("sequences a batch", batch)
     edges = list(range(start, stop, max(batch, 2)))
     if stop - edges[-1] == 1:
         edges.pop()
@@ -50,8 +50,7 @@ def drawn_at_once(task: Task, sequences: int, seed: int) -> Int64[Tensor, "seque
 
 def _require_drawable(sequences: int, seed: int) -> None:
     require_seed(seed)
-    if sequences < 2:
-        raise ValueError(f"{sequences} sequences are too few, expected at least 2; ask for more")
+    require_whole("sequences", sequences, least=2)
 
 
 def drawn_sequences(

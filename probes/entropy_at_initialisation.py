@@ -17,6 +17,7 @@ from torch import Tensor
 from models.config import WeightsName
 from models.streams import require_seed
 from models.task import Task
+from models.whole_numbers import require_whole
 from probes.attention_dispersion import logits_and_entropy, normalised
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
@@ -71,8 +72,7 @@ def entropy_at_initialisation(
             raise ValueError(
                 f"scale {scale} switches attention off or over, expected a value > 0; use 1 for how training starts"
             )
-    if seeds < 2:
-        raise ValueError(f"{seeds} initialisations show no spread, expected at least 2; ask for more")
+    require_whole("initialisations", seeds, least=2)
     studied = subject(model, task, weights, device)
     layers, lengths = studied.shape.layers, range(2, studied.longest + 1)
     frames = []

@@ -20,6 +20,7 @@ from models.othello import labels
 from models.othello.labels import Frame
 from models.othello.task import OthelloTask
 from models.streams import Draw, require_seed
+from models.whole_numbers import require_whole
 from probes.drawn_sequences import batches
 from probes.residual_stream import Stream, read_streams
 from probes.subject import OthelloSubject
@@ -46,8 +47,7 @@ class Games:
 
     def __post_init__(self) -> None:
         require_seed(self.seed)
-        if self.stop - self.start < 2:
-            raise ValueError(f"{self.stop - self.start} games are too few, expected at least 2; ask for more games")
+        require_whole("games", self.stop - self.start, least=2)
 
 
 @dataclass(frozen=True)

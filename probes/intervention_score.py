@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from models.config import WeightsName
 from models.othello.board import PAD
+from models.whole_numbers import require_whole
 from probes.board_fit import fit_probes
 from probes.board_probe import BoardProbe
 from probes.board_state import FIT_GAMES
@@ -75,6 +76,8 @@ def board_interventions(
     unknown = [method for method in methods if method not in METHODS]
     if unknown or not methods:
         raise ValueError(f"method '{unknown[0] if unknown else ''}' is unknown; choose from {', '.join(METHODS)}")
+    require_whole("cases", cases, least=2)
+    require_whole("games to fit on", fit_games, least=2)
     subject = othello_subject(model, weights, device)
     chosen = middle_layers(subject.model) if layers is None else tuple(layers)
     require_layers(subject.model, chosen)

@@ -19,6 +19,7 @@ from torch import Tensor
 from models.config import WeightsName
 from models.hooked import HookedTransformer
 from models.task import Task
+from models.whole_numbers import require_whole
 from probes.drawn_sequences import Drawn, drawn_sequences
 from probes.subject import Address, Subject, subject, untrained
 
@@ -97,8 +98,7 @@ def vanishing_variance(
         ValueError: a model in training mode, without a task, of another vocabulary; too few sequences.
         CheckpointError: nothing to load there.
     """
-    if sequences < 2 * GROUPS:
-        raise ValueError(f"{sequences} sequences are too few for a spread, expected at least {2 * GROUPS}; ask for more")
+    require_whole("sequences", sequences, least=2 * GROUPS)
     studied = subject(model, task, weights, device, hooked=True)
     drawing = (sequences, seed, batch, progress)
     frames = [_of_model(studied, *drawing).assign(control="none")]

@@ -25,6 +25,7 @@ from models.lengths import chosen_lengths
 from models.streams import Draw
 from models.task import Task
 from models.transformer import Transformer
+from models.whole_numbers import require_whole
 from probes.subject import Address, Subject, subject
 from workbench.components import WHATS, What, as_indices, component_name, find_sites, require_indices
 from workbench.intervals import REPLICATES, BootstrapMeans, DiscordantPairs, percentile_interval, poisson_weights
@@ -90,8 +91,8 @@ def ablation_map(
     """
     if what not in WHATS or method not in METHODS:
         raise ValueError(f"cannot ablate '{what}' by '{method}'; choose from {', '.join(WHATS)}, and from {', '.join(METHODS)}")
-    if sequences < 2 or batch < 1:
-        raise ValueError(f"sequences {sequences} and batch {batch}: expected at least 2 and 1; give greater ones")
+    require_whole("sequences", sequences, least=2)
+    require_whole("sequences a batch", batch)
     studied = subject(model, task, weights, device, hooked=True)
     measured = _Map(studied, what, method, chosen_lengths(studied.possible_lengths, lengths), seed, positions)
     kept = None if keep is None else KeptParts(Path(keep), _settings(model, measured))

@@ -24,6 +24,7 @@ def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: to
         RunError: the run has no checkpoint, or not one of the steps asked for.
         FileExistsError: a checkpoint is in `out` already.
     """
+    settings = read_plain(run / RUN_FILE)
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
     absent = sorted(set(steps or ()) - found.keys())
     if not found or absent:
@@ -38,5 +39,5 @@ def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: to
                 for name in card.weights
             }
             save_checkpoint(out / "checkpoints" / folder.name, card.model_copy(update={"sha256": {}}), weights)
-    write_file(out / RUN_FILE, read_plain(run / RUN_FILE))
+    write_file(out / RUN_FILE, settings)
     return out

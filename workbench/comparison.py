@@ -22,13 +22,14 @@ from models.config import WEIGHTS, DropoutRates, WeightsName
 from models.durable import write_file
 from models.labels import averaging_label, labels, shape_label
 from models.lengths import possible_lengths
-from models.plain_file import require_plain
 from models.tasks import make_task
+from models.whole_numbers import require_whole
 from probes.certificate import certify
 from probes.minimal_model import is_minimal
 from probes.subject import subject
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
-from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, MAX_TABLE_BYTES, ROW, with_labels, with_seed_spread
+from workbench.parquet_file import read_parquet
+from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 
 Steps = Literal["last", "all"]
 MODELS_AT_ONCE = 12
@@ -101,6 +102,8 @@ def compare(
         CheckpointError: a path holds no checkpoint, or a checkpoint has none of the weights asked for.
         ValueError: a checkpoint's vocabulary is not its task's; no length is possible; sequences or seed out of range.
     """
+    require_whole("sequences", sequences)
+    require_whole("sequences a batch", batch)
     checkpoints = find_checkpoints(paths, steps)
     wanted = [Variant(checkpoint, name) for checkpoint in checkpoints for name in _weights_of(checkpoint, weights)]
     chosen = {checkpoint: _chosen_lengths(checkpoint, lengths) for checkpoint in checkpoints}
@@ -123,8 +126,7 @@ def compare(
 def _kept(file: Path) -> pd.DataFrame | None:
     """What an interrupted comparison kept; None where there is nothing, or nothing that can be read."""
     try:
-        require_plain(file, MAX_TABLE_BYTES)
-        frame = pd.read_parquet(file)
+        frame = read_parquet(file)
     except (OSError, ValueError, TypeError, OverflowError, NotImplementedError):
         return None
     return frame if {*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED} <= set(frame.columns) else None

@@ -21,6 +21,7 @@ from models.config import WeightsName
 from models.lengths import chosen_lengths
 from models.streams import Draw
 from models.task import Task
+from models.whole_numbers import require_whole
 from probes.attention_dispersion import logits_and_entropy
 from probes.residual_stream import Model, device_of
 from probes.subject import Address, subject
@@ -175,8 +176,8 @@ def evaluate_together(
     Memory: the models, and a table of bootstrap sums for each. `lengths` are increasing, one list for each model and the same
     for the two of a pair. `bar` advances by one for every sequence and model.
     """
-    _check_count("sequences", sequences)
-    _check_count("batch", batch)
+    require_whole("sequences", sequences)
+    require_whole("sequences a batch", batch)
     summaries = [Summary.empty(chosen) for chosen in lengths]
     differences = [
         Difference(summaries[i], summaries[j], DiscordantPairs(len(RATES), len(summaries[i].lengths))) for i, j in pairs
@@ -235,8 +236,3 @@ def _table(metrics: Sequence[str], lengths: Sequence[int], **columns: Shaped[np.
     index = pd.MultiIndex.from_product([metrics, lengths], names=["metric", "length"])
     frame = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=index)
     return frame.reindex(list(METRICS), level="metric").reset_index()
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} is {value}, expected at least 1; give a greater one")

@@ -1,9 +1,10 @@
 """Parts of a long measurement, kept on disk as they are done, so that an interrupted one goes on where it stopped.
 
 A folder holds `settings.json`, what the parts are of, and one safetensors file for each part. Parts are written whole or not at
-all; those of other settings are refused, not mixed in.
+all; those of other settings are refused, not mixed in. Each part says by a digest what settings it was made with.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -50,6 +51,7 @@ class KeptParts:
             raise ValueError(
                 f"{file} is damaged, so nobody knows what its parts hold; delete {folder} and measure again"
             ) from error
+        self._digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         differing = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
         if differing:
             name = differing[0]
@@ -59,18 +61,20 @@ class KeptParts:
             )
 
     def get(self, name: str, make: Callable[[], Part]) -> Part:
-        """The part of that name: read where it was kept, else made and kept. A damaged file is made again.
+        """The part of that name: read where it was kept, else made and kept. One that is damaged or foreign is made again.
 
         Raises ValueError for what is no plain file.
         """
         file = self._folder / f"{name}.safetensors"
         if file.exists():
-            try:
-                return load(self._read(file, MAX_PART_BYTES))
-            except SafetensorError:
-                file.unlink()
+            data = self._read(file, MAX_PART_BYTES)
+            with suppress(SafetensorError):
+                part = load(data)
+                if self._digest.encode() in data[: len(data) - sum(tensor.nbytes for tensor in part.values())]:
+                    return part
+            file.unlink()
         part = {key: tensor.contiguous() for key, tensor in make().items()}
-        write_file(file, save(part))
+        write_file(file, save(part, {"settings": self._digest}))
         return part
 
     def _read(self, file: Path, most: int) -> bytes:

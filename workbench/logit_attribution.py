@@ -19,6 +19,7 @@ from models.config import WeightsName
 from models.hooked import HookedTransformer
 from models.lengths import chosen_lengths
 from models.task import Task
+from models.token_input import require_legal
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
 from probes.residual_stream import require_input
@@ -94,14 +95,16 @@ def logit_attribution(
 def attribute(
     model: HookedTransformer, tokens: Int64[Tensor, "batch position"], legal: Bool[Tensor, "batch position vocab"]
 ) -> dict[Component, Float[Tensor, "batch position"]]:
-    """Each component's part of (mean legal - mean illegal logit), and the `total`, the model's own; NaN where none is legal.
+    """Each component's part of (mean legal - mean illegal logit), and the `total`, the model's own.
 
-    The parts sum to the total, unless a hook changes the stream between components. Raises ValueError as `require_input`.
+    NaN where none or all are legal. The parts sum to the total, unless a hook changes the stream between components. Raises
+    ValueError as `require_input` and `require_legal` do.
     """
     require_input(model, tokens)
     with torch.no_grad():
         logits, found = model.run_with_cache(tokens, names_filter=lambda name: name.endswith(_POINTS))
         assert isinstance(logits, Tensor)
+        require_legal(legal, logits.shape)
         cache = found.cache_dict
         is_legal, is_illegal = legal.to(logits.dtype), (~legal).to(logits.dtype)
         share = is_legal / is_legal.sum(-1, keepdim=True) - is_illegal / is_illegal.sum(-1, keepdim=True)

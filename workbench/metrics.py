@@ -15,6 +15,8 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from models.token_input import require_legal
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -82,7 +84,10 @@ def position_metrics(
         - misordered: 1 if margin <= 0 (so a tie counts as misordered), else 0.
 
         NaN where no token is legal (the target does not exist) and where a logit is NaN (a diverged model is not a good one).
+
+    Raises ValueError where `legal` is of another type or shape.
     """
+    require_legal(legal, logits.shape)
     logits = logits.double()
     count = reduce(legal, "batch position vocab -> batch position", "sum").double()
     defined = (count > 0) & ~reduce(logits.isnan(), "batch position vocab -> batch position", torch.any)

@@ -100,9 +100,12 @@ def patch(
 
 def require_pairs(model: HookedTransformer, clean: Int64[Tensor, "..."], corrupt: Int64[Tensor, "..."]) -> None:
     """Raises ValueError for sequences that the model does not take, or that are no pairs."""
-    if clean.shape != corrupt.shape:
+    for tokens in (clean, corrupt):
+        require_token_matrix(tokens)
+    if clean.shape != corrupt.shape or not len(clean):
         raise ValueError(
-            f"clean has shape {tuple(clean.shape)} and corrupt {tuple(corrupt.shape)}; give as many sequences, as long"
+            f"clean has shape {tuple(clean.shape)} and corrupt {tuple(corrupt.shape)}; give as many sequences, at "
+            "least one, as long"
         )
     for tokens in (clean, corrupt):
         require_input(model, tokens)

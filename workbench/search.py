@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from models.config import WEIGHTS
 from models.device import usable_device
+from models.whole_numbers import require_whole
 from workbench.fleet import Fleet, fleet_key
 from workbench.search_ledger import HeldTrial, Ledger
 from workbench.search_result import WORST_OBJECTIVE, measure, objective
@@ -54,8 +55,7 @@ def search(
     Raises ValueError for a count below 1 and for a device that is unknown or not usable here.
     """
     for noun, count in (("trials", trials), ("sequences", sequences), ("members of a fleet", fleet_size)):
-        if count < 1:
-            raise ValueError(f"{count} {noun} are too few, expected at least 1; ask for more")
+        require_whole(noun, count)
     usable_device(device)
     stop = stop or threading.Event()
     began = time.monotonic()

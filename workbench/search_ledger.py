@@ -216,10 +216,17 @@ def open_existing_storage(url: str) -> optuna.storages.RDBStorage:
             require_plain(file)  # SQLite would make the file
         engine = sa.create_engine(url, **_engine_options(url))
         tables = set(sa.inspect(engine).get_table_names())
+        only_tables = file is None or not _computed(engine)
         engine.dispose()
-    if not tables >= OPTUNA_TABLES:
+    if not tables >= OPTUNA_TABLES or not only_tables:
         raise ValueError(f"the storage {shown_url(url)} holds no search; give that of `workbench search`")
     return open_storage(url)
+
+
+def _computed(engine: sa.Engine) -> list[str]:
+    """What an SQLite file would run when it is read or written: views and triggers, of which a search has none."""
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')")))
 
 
 def _engine_options(url: str) -> dict[str, Any]:

@@ -3,13 +3,21 @@
 EXPECTED_ERRORS = (ValueError, RuntimeError, OSError, FloatingPointError, ImportError)
 """What our functions raise for what a user can mend; their messages are sentences with the remedy."""
 
+NO_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
+"""How torch says it, on the CPU, on a GPU, and of more than any machine has."""
+
 
 def sentence(error: Exception) -> str:
-    """The message of an expected error; of pydantic's, which are paragraphs, the first complaint; else what kind it is."""
+    """The message of an expected error; of pydantic's, which are paragraphs, the first complaint; else what kind it is.
+
+    Where memory ran out the message is ours.
+    """
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         return f"{first['loc'][-1]} {first['input']}: {message}" if first["loc"] else message
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        return "this needs more memory than there is; ask for less at once: a smaller batch, vocabulary, context or model"
     return str(error) if isinstance(error, EXPECTED_ERRORS) else f"unexpected {type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from models.durable import write_file
 from models.plain_file import require_plain
+from workbench.parquet_file import MAX_BYTES, read_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,6 @@ DIFFERENCE_COLUMNS = ("reference", "difference", "difference_low", "difference_h
 CERTIFIED = "certified_lengths"
 """At how many lengths the ordering is proved right on all inputs (`probes.certificate`); missing where that is not exact."""
 SEED_COLUMNS = ("seeds", "seed_mean", "seed_sd", "seed_low", "seed_high")
-MAX_TABLE_BYTES = 1 << 31
-"""Beyond it a file is no table of ours, and is not read."""
 EQUAL_BUT_SEED = ("task", "vocab", "shape", "train_length", "dropout", "weights", "averaging", "step")
 """Rows that agree in these, and in length and metric, differ in nothing but the seed."""
 
@@ -79,8 +78,10 @@ def read_any_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Any table of `write_table`: a csv, a parquet, or a folder with comparison.parquet. Raises ValueError for another file."""
     file = _file(path)
     try:
-        require_plain(file, MAX_TABLE_BYTES)
-        return pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+        if file.suffix != ".csv":
+            return read_parquet(file)
+        require_plain(file, MAX_BYTES)
+        return pd.read_csv(file)
     except (OSError, ValueError, TypeError, OverflowError, NotImplementedError) as error:
         raise _unreadable(file, error) from error
 
@@ -93,6 +94,8 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise ValueError(
             f"{file} is no table of `workbench compare`: it has no column {', '.join(missing)}; give comparison.csv"
         )
+    if frame.empty:
+        raise ValueError(f"{file} has no row, so there is nothing to draw; give the table of a comparison that ended")
     try:
         return typed(frame)
     except (ValueError, TypeError, OverflowError) as error:

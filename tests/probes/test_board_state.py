@@ -153,7 +153,7 @@ def test_what_is_unknown_is_refused_before_any_work(checkpoint):
         "frame 'mover' is unknown": {"frames": ("mover",)},
         "control 'sham' is unknown": {"controls": ("sham",)},
         "no frame": {"frames": ()},
-        "1 games are too few": {"test_games": 1},
+        "1 games to test on are too few": {"test_games": 1},
         "seed -1": {"seed": -1},
     }.items():
         with pytest.raises(ValueError, match=words):

@@ -3,6 +3,7 @@
 Run as a user runs them, without the checks of shapes and types that the tests otherwise have.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ from models.othello.notation import parse_square
 from models.othello.task import OthelloTask
 from models.othello.transcripts import read_transcripts
 from models.set_complement.task import SetComplementTask
+from models.tasks import make_task
 from probes.board_state import board_state
 from probes.certificate import certify
 from probes.dispersion_by_head import dispersion
@@ -35,9 +37,10 @@ from workbench.ablation_map import ablation_map
 from workbench.comparison import compare
 from workbench.evaluation import evaluate
 from workbench.logit_attribution import attribute, logit_attribution
-from workbench.metrics import POSITION_METRICS
+from workbench.metrics import POSITION_METRICS, position_metrics
 from workbench.patching import metric_at, patch
 from workbench.path_patching import path_patch
+from workbench.study import read_studies
 
 NAME = "set-complement-v16-none-seed0"
 TASK = SetComplementTask(16)
@@ -76,8 +79,9 @@ def require_one_sentence(act: Callable[[], object], *named: object) -> None:
 WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12).filter(
     lambda word: word not in ("raw", "ema", "bema", "last", "all")
 )
-BAD_SEEDS = st.one_of(st.integers(max_value=-1), st.integers(min_value=2**32))
-TOO_FEW = st.integers(max_value=0)
+NOT_WHOLE = st.sampled_from([2.5, math.nan, "five", None])
+BAD_SEEDS = st.one_of(st.integers(max_value=-1), st.integers(min_value=2**32), NOT_WHOLE)
+TOO_FEW = st.integers(max_value=0) | NOT_WHOLE
 NO_LENGTH = st.one_of(st.integers(max_value=0), st.integers(16, 10**12))
 
 CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
@@ -118,7 +122,10 @@ CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
         st.integers(15, 10**12),
     ),
     "metric_at metric": (lambda value: metric_at(TASK, TOKENS, value), WORDS.filter(lambda word: word not in POSITION_METRICS)),
-    "metric_at length": (lambda value: metric_at(TASK, TOKENS, "margin", value), st.integers(6, 10**12) | TOO_FEW),
+    "metric_at length": (
+        lambda value: metric_at(TASK, TOKENS, "margin", value),
+        st.integers(6, 10**12) | st.integers(max_value=0),
+    ),
     "patch what": (lambda value: patch(model(), TOKENS, OTHERS, value, metric_at(TASK, TOKENS, "margin")), WORDS),
     "patch positions": (
         lambda value: patch(model(), TOKENS, OTHERS, "heads", metric_at(TASK, TOKENS, "margin"), [value]),
@@ -227,3 +234,20 @@ def test_any_text_is_a_game_or_one_sentence(text, size):
 
 def test_there_are_bundled_models_to_try_this_on():
     assert {NAME, "othello-mini-none"} <= set(bundled_names())
+
+
+OTHER_THINGS = {
+    "a list of tokens": lambda: attribute(model(), [[0, 1]], TASK.legal(TOKENS)),
+    "no pair of sequences": lambda: patch(model(), TOKENS[:0], OTHERS[:0], "heads", metric_at(TASK, TOKENS, "margin")),
+    "no position": lambda: ablation_map(model(), positions=[], sequences=2),
+    "the name of a task": lambda: make_task("othello"),
+    "a name longer than any can be": lambda: load("x" * 300),
+    "legal tokens as numbers": lambda: position_metrics(torch.zeros(2, 3, 16), torch.ones(2, 3, 16)),
+    "legal tokens of other inputs": lambda: attribute(model(), TOKENS, TASK.legal(TOKENS)[:, :2]),
+    "a port that is no number": lambda: read_studies("postgresql+psycopg://me@host:port/x"),
+}
+
+
+@pytest.mark.parametrize("thing", OTHER_THINGS)
+def test_what_is_something_else_is_one_sentence(thing):
+    require_one_sentence(OTHER_THINGS[thing])

@@ -106,10 +106,10 @@ SHARED: dict[str, st.SearchStrategy] = {
     "batch": TOO_FEW,
     "ridge": st.floats(max_value=0, allow_infinity=True),
     "strength": st.floats(max_value=0),
-    "fit_games": st.integers(max_value=1),
-    "test_games": st.integers(max_value=1),
-    "fit_sequences": st.integers(max_value=1),
-    "test_sequences": st.integers(max_value=1),
+    "fit_games": TOO_FEW | st.just(1),
+    "test_games": TOO_FEW | st.just(1),
+    "fit_sequences": TOO_FEW | st.just(1),
+    "test_sequences": TOO_FEW | st.just(1),
 }
 LOADED = {"board_state": othello, "board_interventions": othello, "bracket_depth": brackets}
 ON_DISK = dict.fromkeys(("board_state", "board_interventions", "othello_subject"), "othello-mini-none")

@@ -196,7 +196,7 @@ def test_what_cannot_be_mapped_is_refused(model):
         (dict(lengths=[4], positions=[4]), "position 4 does not exist, expected 0 .. 3"),
         (dict(lengths=np.array([], dtype=int)), "list is empty"),
         (dict(lengths=np.array([3, 10])), "length 10: expected lengths in 1 .. 9"),
-        (dict(sequences=1), "expected at least 2 and 1"),
+        (dict(sequences=1), "1 sequences are too few, expected at least 2"),
         (dict(seed=-1), "outside 0"),
     ]:
         with pytest.raises(ValueError, match=message):

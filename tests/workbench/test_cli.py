@@ -17,6 +17,8 @@ from models.othello.transcripts import write_transcripts
 from workbench.cli import run
 from workbench.cli_options import command_options, config_from_options, config_options
 from workbench.commands import info
+from workbench.comparison import compare
+from workbench.table import write_table
 
 SMALL = ["--vocab", "8", "--width", "16", "--head-width", "16", "--batch", "16", "--steps", "20", "--save-every", "10"]
 
@@ -139,6 +141,27 @@ def test_games_of_another_kind_than_the_options_say_are_refused(tmp_path, capsys
     assert run(["games", str(tmp_path / name), *options, "--out", str(tmp_path / "out.txt")]) == code
     assert message in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_games_of_more_bytes_than_can_be_games_are_refused(tmp_path, capsys):
+    for name in ("games.txt", "games.wtb"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 40)  # sparse: no byte of it is on the disk
+        assert run(["games", str(tmp_path / name)]) == 1
+        assert "1099511627776 bytes, expected at most 4294967296; give a file of games" in capsys.readouterr().err
+
+
+def test_nothing_is_bundled_of_a_run_without_its_settings(tmp_path, capsys):
+    run(["train", "set-complement", "--out", str(tmp_path / "run"), *SMALL])
+    (tmp_path / "run" / "run.json").unlink()
+    assert run(["bundle", str(tmp_path / "run"), "--out", str(tmp_path / "small")]) == 1
+    assert "run.json" in capsys.readouterr().err and not (tmp_path / "small").exists()
+
+
+def test_a_table_without_rows_is_no_empty_success(tmp_path, capsys):
+    write_table(compare(["set-complement-v16-none-seed0"], sequences=2).iloc[:0], tmp_path)
+    assert run(["figures", str(tmp_path / "comparison.csv"), "--out", str(tmp_path / "figures")]) == 1
+    assert "has no row, so there is nothing to draw" in capsys.readouterr().err
 
 
 def test_info_names_what_is_missing_and_its_remedy(monkeypatch, capsys):

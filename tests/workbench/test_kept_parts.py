@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from workbench.kept_parts import SETTINGS_FILE, KeptParts
 
@@ -42,3 +43,13 @@ def test_settings_that_nobody_can_read_are_named_and_left(tmp_path, data):
     ):
         KeptParts(tmp_path, {"seed": 1})
     assert (tmp_path / SETTINGS_FILE).read_bytes() == data
+
+
+def test_a_sound_part_of_another_measurement_is_made_again(tmp_path):
+    theirs = KeptParts(tmp_path / "theirs", {"seed": 2})
+    theirs.get("raw", lambda: {"numbers": torch.zeros(2)})
+    ours = KeptParts(tmp_path / "ours", {"seed": 1})
+    (tmp_path / "theirs" / "raw.safetensors").rename(tmp_path / "ours" / "raw.safetensors")
+    assert torch.equal(ours.get("raw", lambda: {"numbers": torch.ones(2)})["numbers"], torch.ones(2))
+    (tmp_path / "ours" / "raw.safetensors").write_bytes(save({"seven": torch.zeros(3)}))
+    assert torch.equal(ours.get("raw", lambda: {"numbers": torch.ones(2)})["numbers"], torch.ones(2))

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from models.config import DropoutRates
@@ -14,3 +16,22 @@ def test_what_pydantic_says_becomes_a_sentence():
 def test_an_error_nobody_expected_is_told_by_its_kind():
     assert sentence(ValueError("3 is too few; give 4")) == "3 is too few; give 4"
     assert sentence(KeyError("x")) == "unexpected KeyError: 'x'"
+
+
+def too_much_for_torch():
+    return torch.empty(1 << 46)
+
+
+def too_much_for_any_machine():
+    return torch.empty(1 << 62)
+
+
+def too_much_for_numpy():
+    return np.empty(1 << 46)
+
+
+@pytest.mark.parametrize("ask", [too_much_for_torch, too_much_for_any_machine, too_much_for_numpy])
+def test_where_memory_runs_out_the_remedy_is_named(ask):
+    with pytest.raises((MemoryError, RuntimeError)) as raised:
+        ask()
+    assert sentence(raised.value).startswith("this needs more memory than there is; ask for less at once")

@@ -258,15 +258,37 @@ def _sqlite_of_somebody(path):
     database.close()
 
 
+def _search_that_would_never_end(path):
+    """SQLite runs a view when it is read."""
+    open_storage(f"sqlite:///{path}").remove_session()
+    with sqlite3.connect(path) as database:
+        database.execute("pragma journal_mode = delete")
+        numbers = (
+            "with recursive n(i) as (select 1 union all select i + 1 from n) select i as study_id, '' as study_name from n"
+        )
+        database.executescript(f"alter table studies rename to {{}}; create view studies as {numbers}".format("old_studies"))
+        database.executescript("create table trial_old(a)")
+    database.close()
+
+
+def _search_with_a_trigger(path):
+    open_storage(f"sqlite:///{path}").remove_session()
+    with sqlite3.connect(path) as database:
+        database.executescript("create trigger late after insert on trials begin delete from studies; end")
+    database.close()
+
+
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
+        (_search_that_would_never_end, "holds no search; give that of `workbench search`"),
+        (_search_with_a_trigger, "holds no search; give that of `workbench search`"),
         (lambda path: None, "cannot open the storage .*No such file"),
         (lambda path: path.touch(), "holds no search; give that of `workbench search`"),
         (_sqlite_of_somebody, "holds no search; give that of `workbench search`"),
         (os.mkfifo, "cannot open the storage .*it is no plain file"),
     ],
-    ids=["absent", "empty", "somebody's", "pipe"],
+    ids=["view", "trigger", "absent", "empty", "somebody's", "pipe"],
 )
 def test_what_is_no_search_is_refused_and_left_as_it_was(tmp_path, make, problem):
     path = tmp_path / "some.db"

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+MAX_BYTES = 1 << 32
+"""Some thirty million games as text."""
+
 
 def games(
     file: Annotated[Path, typer.Argument(help="A WTHOR archive (.wtb), or text with one game a line (f5d6c3...).")],
@@ -23,17 +26,22 @@ def games(
     from models.othello.notation import Notation
     from models.othello.transcripts import read_transcripts, write_transcripts
     from models.othello.wthor import read_wthor
+    from models.plain_file import read_plain
 
     if not file.is_file():
         raise ValueError(f"no file at {file}; give a .wtb archive, or text with one game a line")
+    try:
+        data = read_plain(file, MAX_BYTES)
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror}; give a file of games") from error
     if file.suffix.lower() == ".wtb":
         if transposed or board != 8:
             raise typer.BadParameter("a .wtb archive is 8x8 in its own notation; leave out --board and --transposed")
-        size, sound = board_of_size(8), read_wthor(file.read_bytes(), skip_bad).games
+        size, sound = board_of_size(8), read_wthor(data, skip_bad).games
     else:
         size = board_of_size(board)
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{file} is not text; give a .wtb archive, or UTF-8 text with one game a line") from error
         notation: Notation = "transposed" if transposed else "standard"

@@ -1,0 +1,46 @@
+"""Parquet files: what pandas reads of sound ones, and none that unpack to more than memory holds."""
+
+import resource
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from workbench.comparison import compare
+from workbench.parquet_file import MAX_BYTES, read_parquet
+from workbench.table import read_any_table
+
+
+def test_it_reads_what_pandas_reads(tmp_path):
+    frame = compare(["set-complement-v16-none-seed0"], sequences=4)
+    frame.to_parquet(tmp_path / "comparison.parquet")
+    pd.testing.assert_frame_equal(
+        read_parquet(tmp_path / "comparison.parquet"), pd.read_parquet(tmp_path / "comparison.parquet")
+    )
+    lists = pd.DataFrame({"input": [[1, 2], [], [3]], "verdict": ["fails", None, "certified"]})
+    lists.to_parquet(tmp_path / "lists.parquet")
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "lists.parquet"), pd.read_parquet(tmp_path / "lists.parquet"))
+
+
+def many_equal_numbers(file):
+    with pq.ParquetWriter(file, pa.schema({"value": pa.float64()}), compression="zstd") as writer:
+        for _ in range(30):
+            writer.write_table(pa.table({"value": np.zeros(10_000_000)}))
+
+
+def long_text_many_times(file):
+    texts = pa.DictionaryArray.from_arrays(np.zeros(4_000, np.int32), ["x" * 1_000_000])
+    pq.write_table(pa.table({"checkpoint": texts}), file, compression="zstd", store_schema=False)  # so it is told as text
+
+
+@pytest.mark.parametrize("make", [many_equal_numbers, long_text_many_times])
+def test_a_small_file_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, make):
+    file = tmp_path / "comparison.parquet"
+    make(file)
+    assert file.stat().st_size < MAX_BYTES / 100
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="comparison.parquet comes to .* bytes, expected at most"):
+        read_any_table(file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 18  # KiB

@@ -1,0 +1,48 @@
+"""Reads a parquet that somebody else may have made, whose few bytes may stand for more than any memory holds.
+
+Its columns are run-length and dictionary encoded: a megabyte of file can be a billion equal numbers, or a long text a million
+times. So what it would come to is counted before it is unpacked.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.plain_file import require_plain
+
+MAX_BYTES = 1 << 31
+"""Beyond it, on disk or unpacked, a file is no table of ours."""
+
+
+def read_parquet(file: Path) -> pd.DataFrame:
+    """The frame in a parquet file.
+
+    Raises OSError for a file that is no plain one, and ValueError, pyarrow's among them, for what is damaged or comes to more
+    than `MAX_BYTES`.
+    """
+    require_plain(file, MAX_BYTES)
+    with pq.ParquetFile(file) as opened:
+        told, schema = opened.metadata, opened.schema_arrow
+        groups = [told.row_group(number) for number in range(told.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        _require_fits(file, sum(max(8 * column.num_values, column.total_uncompressed_size) for column in columns))
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    table = pq.read_table(file, read_dictionary=texts)
+    for name in texts:
+        _require_fits(file, sum(_unpacked(chunk) for chunk in table[name].chunks))
+    return table.cast(schema).to_pandas()
+
+
+def _unpacked(texts: pa.Array) -> int:
+    if not isinstance(texts, pa.DictionaryArray):
+        return texts.nbytes
+    lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
+    return pc.sum(pc.take(lengths, texts.indices)).as_py() or 0
+
+
+def _require_fits(file: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise ValueError(f"{file.name} comes to {size} bytes, expected at most {MAX_BYTES}")
