@@ -12,8 +12,10 @@ SEEDS = 1 << 32
 
 def require_seed(seed: int) -> None:
     """Raises ValueError for a seed outside 0 .. 2**32 - 1, and for what is no whole number."""
-    if not isinstance(seed, SupportsIndex) or not 0 <= int(seed) < SEEDS:
-        raise ValueError(f"seed {seed} is no whole number in 0 .. 2**32 - 1; choose one of those")
+    if not isinstance(seed, SupportsIndex):
+        raise ValueError(f"seed {seed!r} is no whole number, expected one in 0 .. 2**32 - 1; choose one of those")
+    if not 0 <= int(seed) < SEEDS:
+        raise ValueError(f"seed {seed} is outside 0 .. 2**32 - 1; choose one inside")
 
 
 class Draw(IntEnum):

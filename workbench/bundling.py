@@ -24,13 +24,13 @@ def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: to
         RunError: the run has no checkpoint, or not one of the steps asked for.
         FileExistsError: a checkpoint is in `out` already.
     """
-    settings = read_plain(run / RUN_FILE)
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
     absent = sorted(set(steps or ()) - found.keys())
     if not found or absent:
         raise RunError(
             f"{run} has checkpoints of steps {sorted(map(str, found))}, not of {absent or 'any'}; ask for those it has"
         )
+    settings = read_plain(run / RUN_FILE)
     for step, folder in found.items():
         if steps is None or step in steps:
             card = read_card(folder)

@@ -13,5 +13,5 @@ def test_no_two_uses_share_a_stream():
 
 @pytest.mark.parametrize("seed", [-1, SEEDS])
 def test_a_seed_that_would_reach_into_another_use_is_refused(seed):
-    with pytest.raises(ValueError, match=rf"seed {seed} is no whole number in 0 .. 2\*\*32 - 1"):
+    with pytest.raises(ValueError, match=rf"seed {seed} is outside 0 .. 2\*\*32 - 1"):
         Draw.EVALUATION.stream(seed)

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from workbench.ablation_map import ablation_map
@@ -30,7 +31,10 @@ def test_it_takes_what_an_interrupted_map_kept_and_leaves_the_folder_to_the_next
     checkpoint, out = save_run(tmp_path, "tiny", vocab=8, heads=2, head_width=6, layers=2), tmp_path / "out"
     ablation_map(checkpoint, method="mean", sequences=32, keep=out / "parts" / "heads-mean-raw")
     [part] = (out / "parts" / "heads-mean-raw").glob("*.safetensors")
-    save_file({name: torch.full_like(tensor, 1e6) for name, tensor in load_file(part).items()}, part)  # to be told apart by
+    with safe_open(part, "pt") as opened:
+        made_with = opened.metadata()
+    told_apart_by = {name: torch.full_like(tensor, 1e6) for name, tensor in load_file(part).items()}
+    save_file(told_apart_by, part, made_with)
     words = ["--sequences", "40", "--method", "mean", "--out", str(out)]
     assert run(["ablate", str(checkpoint), *words]) == 0
     assert pd.read_csv(out / "heads-mean.csv")["clean"].max() > 1e3

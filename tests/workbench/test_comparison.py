@@ -247,7 +247,7 @@ def test_errors(runs, tmp_path):
     with pytest.raises(CheckpointError, match="has no ema weights, it has raw; ask for those"):
         compare([tmp_path / "raw-only"], weights=["ema"])
     assert set(compare([tmp_path / "raw-only"], sequences=5)["weights"]) == {"raw"}
-    with pytest.raises(ValueError, match="sequences is 0"):
+    with pytest.raises(ValueError, match="0 sequences are too few"):
         compare([runs], sequences=0)
 
 

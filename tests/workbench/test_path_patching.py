@@ -102,7 +102,7 @@ def test_receivers_and_inputs_that_do_not_exist_are_refused():
             unwrap(path_patch)(model, CLEAN, CORRUPT, receiver, last_logit)
     with pytest.raises(ValueError, match="input '' is unknown; choose from query, key, value"):
         path_patch(model, CLEAN, CORRUPT, (1, 0), last_logit, into=())
-    with pytest.raises(ValueError, match="give as many sequences, as long"):
+    with pytest.raises(ValueError, match="give as many sequences, at least one, as long"):
         unwrap(path_patch)(model, CLEAN, CORRUPT[:3], (1, 0), last_logit)
     assert not any(point.fwd_hooks for point in model.hook_dict.values())
 
