@@ -132,6 +132,11 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
 
     A bundled name is a path inside the zoo, such as `set-complement-v32-none-seed0`. Raises CheckpointError.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise CheckpointError(
+            f"a {type(path).__name__} is neither the path of a checkpoint nor a model that is known here; give a path, or a "
+            "model of models.hooked.hook(config, state)"
+        )
     for candidate in (Path(path), ZOO / path):
         try:
             if (candidate / CARD_FILE).is_file():

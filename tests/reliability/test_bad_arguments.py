@@ -244,6 +244,8 @@ OTHER_THINGS = {
     "a name longer than any can be": lambda: load("x" * 300),
     "legal tokens as numbers": lambda: position_metrics(torch.zeros(2, 3, 16), torch.ones(2, 3, 16)),
     "legal tokens of other inputs": lambda: attribute(model(), TOKENS, TASK.legal(TOKENS)[:, :2]),
+    "a module that is no model of ours": lambda: evaluate(torch.nn.Linear(2, 2)),
+    "nothing": lambda: load(None),
     "a port that is no number": lambda: read_studies("postgresql+psycopg://me@host:port/x"),
 }
 
