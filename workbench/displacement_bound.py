@@ -3,7 +3,8 @@
 arXiv 2510.08341 states a tight bound of v - 1 on both. For d it holds for any weights that order every input right, by Radon's
 theorem (`models/set_complement/closed_form.py`); for d_v the argument needs absent logits to be tied, and without ties counting
 hyperplane cells gives only v - 2. So the sweep trains on the task without label noise and at every length, and asks at each
-pair: how far down does the error get, and is every input of every length ordered right?
+pair: how far down does the error get, and is every input of every length ordered right? Wider models, trained in the same way,
+are the control: where they succeed, it is not the training that fails near the bound.
 """
 
 import itertools
@@ -17,8 +18,8 @@ from tqdm.auto import tqdm
 
 from models.config import WEIGHTS, ModelConfig, TaskConfig
 from models.durable import write_file
-from models.hooked import hook
 from models.set_complement.task import SetComplementTask
+from models.transformer import with_weights
 from probes.certificate import certify
 from workbench.evaluation import evaluate
 from workbench.fleet import Fleet
@@ -36,6 +37,16 @@ MEASURED = ("certified_lengths", "worst_gap", "total_variation", "illegal_mass",
 def swept(vocab: int) -> range:
     """The widths v - 3 .. v + 1."""
     return range(vocab - 3, vocab + 2)
+
+
+def wide(vocab: int) -> tuple[int, ...]:
+    """The widths d = d_v of the control: v + 2, v + 4, 3 v / 2, 2 v, 4 v."""
+    return tuple(sorted({vocab + 2, vocab + 4, 3 * vocab // 2, 2 * vocab, 4 * vocab}))
+
+
+def shapes(vocab: int) -> list[tuple[int, int]]:
+    """Every (width, head width) of a sweep: those of `swept` apart, and the control."""
+    return [*itertools.product(swept(vocab), swept(vocab)), *((width, width) for width in wide(vocab))]
 
 
 def bound_config(vocab: int, width: int, head_width: int, seed: int, steps: int = STEPS) -> TrainingConfig:
@@ -64,7 +75,7 @@ def sweep(
     stop: threading.Event | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Trains and certifies `seeds` models at every pair of widths; a stopped sweep goes on with the pairs that are missing.
+    """Trains and certifies `seeds` models at every pair of `shapes`; a stopped sweep goes on with the pairs that are missing.
 
     Returns and writes to `out/bound-v{vocab}.csv`, one row a (`width`, `head_width`, `seed`, `weights`): `certified_lengths` of
     `lengths`, the `worst_gap` over all inputs in logits, and `total_variation`, `illegal_mass` and `misordered` as means over
@@ -74,7 +85,7 @@ def sweep(
     done = read_any_table(path) if path.exists() else pd.DataFrame()
     _require_same_sweep(done, path, vocab, steps, seeds)
     known = set(zip(done["width"], done["head_width"], strict=True)) if len(done) else set()
-    missing = [pair for pair in itertools.product(swept(vocab), repeat=2) if pair not in known]
+    missing = [pair for pair in shapes(vocab) if pair not in known]
     for width, head_width in tqdm(missing, unit=" shapes", disable=not progress, desc=f"v = {vocab}"):
         fleet = Fleet([bound_config(vocab, width, head_width, seed, steps) for seed in range(seeds)])
         while fleet.step < steps and not (stop and stop.is_set()):
@@ -117,7 +128,7 @@ def _rows(fleet: Fleet) -> Iterator[dict[str, float | int | str]]:
                 "steps": config.steps, "weights": weights, "lengths": shape.vocab - 1,
             }  # fmt: skip
             if fleet.diverged[member] is None:
-                model = hook(shape, {name: part.cpu() for name, part in fleet.state(member, weights).items()})
+                model = with_weights(shape, {name: part.cpu() for name, part in fleet.state(member, weights).items()})
                 metrics = evaluate(model, SetComplementTask(shape.vocab), sequences=SEQUENCES).groupby("metric")["value"].mean()
                 certificate = certify(model)
                 row |= {"certified_lengths": certificate.certified_lengths, "worst_gap": min(certificate.worst_gap)}
@@ -134,7 +145,11 @@ def bound_table(
         rows: of `sweep`.
         weights: raw, ema or bema.
         columns: what to tabulate; the greatest of `certified_lengths` and `worst_gap`, the least of errors.
+
+    `certified` is how many of the `seeds` models are certified at every length.
     """
     chosen = rows[rows["weights"] == weights]
+    chosen = chosen.assign(certified=chosen["certified_lengths"] == chosen["lengths"])
     best = {name: "max" if name in ("certified_lengths", "worst_gap") else "min" for name in columns}
-    return chosen.groupby(["width", "head_width"], as_index=False).agg(best)
+    pairs = chosen.groupby(["width", "head_width"], as_index=False)
+    return pairs.agg(best).merge(pairs.agg(certified=("certified", "sum"), seeds=("seed", "nunique")))

@@ -8,6 +8,7 @@ be completed, should its worker only have slept. Not for: training, which is `wo
 """
 
 import errno
+import functools
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy as sa
@@ -31,9 +32,11 @@ from workbench.search_space import SearchSpace
 
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
+Arguments = ParamSpec("Arguments")
 
 HEARTBEAT_SECONDS = 10
-TRIES, BETWEEN_TRIES_SECONDS = 5, 0.5
+RACE_SECONDS, OUTAGE_SECONDS, BETWEEN_TRIES_SECONDS = 2.5, 600.0, 0.5
+"""How long to try again: where workers make the same tables, and where the database is away."""
 STALE_SECONDS = 60
 """A worker that has been silent for so long has lost its trials."""
 WAIT_FOR_LOCK_SECONDS = 60
@@ -53,6 +56,23 @@ _attempts = sa.Table(
     sa.Column("attempt", sa.Integer, primary_key=True),
     sa.Column("trial", sa.Integer, nullable=False, doc="number of the Optuna trial"),
 )
+
+
+def _through_outages(act: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Tries again while the database is away; RuntimeError where it stays away."""
+
+    @functools.wraps(act)
+    def patient(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        try:
+            return _patiently(lambda: act(*args, **kwargs), OUTAGE_SECONDS)
+        except DATABASE_ERRORS as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise RuntimeError(
+                f"the database has not answered for {OUTAGE_SECONDS:.0f} s ({reason}); what is done is kept, and the same "
+                "command goes on once it answers"
+            ) from error
+
+    return patient
 
 
 @dataclass(frozen=True)
@@ -98,6 +118,7 @@ class Ledger:
             self.study.set_user_attr(SETTINGS, agreed)
         _require_equal(self.study.user_attrs[SETTINGS], agreed)
 
+    @_through_outages
     def open_numbers(self, trials: int) -> list[int]:
         """Those of 0 .. trials - 1 that nobody has completed and nobody alive is at, after failing the trials of the dead."""
         with _optuna_warnings_answered():
@@ -105,11 +126,13 @@ class Ledger:
         last = self._last_attempts()
         return [number for number in range(trials) if number not in last or last[number][1] == TrialState.FAIL]
 
+    @_through_outages
     def completed(self, trials: int) -> int:
         """How many of 0 .. trials - 1 are done."""
         last = self._last_attempts()
         return sum(last[number][1] == TrialState.COMPLETE for number in range(trials) if number in last)
 
+    @_through_outages
     def claim(self, number: int) -> HeldTrial | None:
         """Takes an open number up as a new trial; None where another worker was first."""
         last = self._last_attempts()
@@ -133,6 +156,7 @@ class Ledger:
             return None
         return HeldTrial(number, trial)
 
+    @_through_outages
     def complete(self, claim: HeldTrial, value: float, result: dict[str, Any]) -> bool:
         """Enters a result; False where the claim was lost meanwhile, so that another worker's result counts."""
         try:
@@ -153,6 +177,8 @@ class Ledger:
                 self.study.tell(claim.trial, state=TrialState.FAIL)
             except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 continue  # it was taken from us already
+            except DATABASE_ERRORS as error:
+                logger.warning("parameter set %d could not be given back (%s); it is open after a while", claim.number, error)
 
     @contextmanager
     def held(self, claims: Sequence[HeldTrial]) -> Iterator[None]:
@@ -276,6 +302,8 @@ def shown_url(url: str) -> str:
 
 def _require_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
     changed = [f"{key} {found.get(key)}, not {value}" for key, value in expected.items() if found.get(key) != value]
+    if len(changed) > 1:  # the fingerprint of the ranges tells nobody anything, unless nothing else does
+        changed = [change for change in changed if not change.startswith(f"{RANGES} ")]
     if changed:
         raise ValueError(
             f"the storage holds a search of {found.get('vocab')} tokens with {'; '.join(changed)}; give the same options to go "
@@ -301,17 +329,20 @@ def _serialise(engine: sa.Engine) -> None:
     engine.dispose()  # connections made before this would not do as told
 
 
-def _patiently(act: Callable[[], Made]) -> Made:
-    """Tries again where two workers make the same tables or rows at the same moment, which databases answer with an error."""
-    for left in reversed(range(TRIES)):
+def _patiently(act: Callable[[], Made], seconds: float = RACE_SECONDS) -> Made:
+    """Tries again where a database answers with an error, or not at all.
+
+    So it does where two workers make the same tables or rows at the same moment, and while the network is away.
+    """
+    until = time.monotonic() + seconds
+    while True:
         try:
             return act()
         except DATABASE_ERRORS as error:
             damaged = sa.exc.DatabaseError in (type(error), type(error.__cause__))  # not one of its kinds
-            if not left or damaged or isinstance(error, sa.exc.ArgumentError):  # no address at all
+            if time.monotonic() > until or damaged or isinstance(error, sa.exc.ArgumentError):  # no address at all
                 raise
             time.sleep(BETWEEN_TRIES_SECONDS)
-    raise AssertionError("unreachable")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from workbench.study_intervals import Estimate, best_mean, mean, rank_correlatio
 
 BEST = 10
 """The k of best-k."""
-IMPORTANCE_REPLICATES = 50
+IMPORTANCE_REPLICATES = 200
 BINS = 5
 """Bins of a continuous parameter, of about equally many trials."""
 OBJECTIVE = ("total_variation", "beyond")
@@ -185,7 +185,8 @@ def _best_row(with_remedy: np.ndarray, without: np.ndarray, paired: bool) -> dic
 def importance_table(tables: StudyTables) -> pd.DataFrame:
     """Optuna's importances (PED-ANOVA) of every parameter for total variation beyond the training length, raw weights; sum 1.
 
-    The evaluator looks at what tells the best tenth of the trials from all of them. Intervals: trials drawn again.
+    The evaluator looks at what tells the best tenth of the trials from all of them. Intervals: trials drawn again, which makes some of
+    them count twice, so that an interval need not be centred on its value.
     """
     values = tables.outcome(*OBJECTIVE, "raw")
     names = [name for name in tables.space.distributions() if name in tables.trials]

@@ -8,7 +8,7 @@ import pytest
 from models.set_complement.closed_form import closed_form
 from probes.certificate import certify
 from workbench.cli import run
-from workbench.displacement_bound import bound_config, bound_table, sweep, swept
+from workbench.displacement_bound import bound_config, bound_table, shapes, sweep, swept, wide
 from workbench.figures.displacement_bound import bound_maps
 
 VOCAB = 5
@@ -25,8 +25,9 @@ def rows(folder):
 
 
 def test_every_pair_of_widths_is_trained_and_certified(rows, folder):
-    assert len(rows) == 25 * 2 * 3
-    assert sorted(rows["width"].unique()) == sorted(rows["head_width"].unique()) == [2, 3, 4, 5, 6] == list(swept(VOCAB))
+    assert list(swept(VOCAB)) == [2, 3, 4, 5, 6] and wide(VOCAB) == (7, 9, 10, 20)
+    assert len(rows) == (25 + 4) * 2 * 3
+    assert set(zip(rows["width"], rows["head_width"], strict=True)) == set(shapes(VOCAB))
     assert rows.groupby(["width", "head_width", "seed", "weights"]).size().eq(1).all()
     assert rows["certified_lengths"].between(0, 4).all()
     pd.testing.assert_frame_equal(pd.read_csv(folder / "bound-v5.csv"), rows)
@@ -98,10 +99,12 @@ def test_a_damaged_table_is_refused_and_kept(rows, tmp_path, spoil, found):
 
 def test_a_sweep_whose_first_models_all_diverged_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr("workbench.displacement_bound.LEARNING_RATE", 1e30)
+    monkeypatch.setattr("workbench.displacement_bound.wide", lambda vocab: ())
     monkeypatch.setattr("workbench.displacement_bound.swept", lambda vocab: [2])
     first = sweep(VOCAB, tmp_path, steps=20, seeds=1)
     assert len(first) == 3 and first["worst_gap"].isna().all()
     monkeypatch.undo()
+    monkeypatch.setattr("workbench.displacement_bound.wide", lambda vocab: ())
     monkeypatch.setattr("workbench.displacement_bound.swept", lambda vocab: [2, 3])
     both = sweep(VOCAB, tmp_path, steps=20, seeds=1)
     assert both["worst_gap"].isna().sum() == 3 and len(both) == 12

@@ -11,8 +11,9 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -38,15 +39,24 @@ assert search(space, {TRIALS}, ledger, sequences=8, fleet_size=4) == {TRIALS}
 """
 
 
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server that can go away and come back."""
+
+    url: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
 @pytest.fixture(scope="module")
 def server():
-    with _postgresql_server() as url:
-        yield url
+    with _postgresql_server() as server:
+        yield server
 
 
 @contextmanager
-def _postgresql_server() -> Iterator[str]:
-    """The URL of a fresh server, from Debian's packages, that listens on a Unix socket alone; it ends with the test."""
+def _postgresql_server() -> Iterator[Server]:
+    """A fresh server, from Debian's packages, that listens on a Unix socket alone; it ends with the test."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         pytest.skip("no PostgreSQL server in /usr/lib/postgresql: make system")
@@ -65,11 +75,18 @@ def _postgresql_server() -> Iterator[str]:
     try:
         run("initdb", "--pgdata", data, "--username", "workbench", "--auth", "trust", "--no-sync", "--encoding", "UTF8")
         options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-        run("pg_ctl", "start", "--wait", "--pgdata", data, "--options", options, "--log", str(folder / "log"))
-        yield f"postgresql+psycopg://workbench@/postgres?host={folder}"
+
+        def start() -> None:
+            run("pg_ctl", "start", "--wait", "--pgdata", data, "--options", options, "--log", str(folder / "log"))
+
+        def stop() -> None:
+            run("pg_ctl", "stop", "--wait", "--mode", "immediate", "--pgdata", data)
+
+        start()
+        yield Server(f"postgresql+psycopg://workbench@/postgres?host={folder}", start, stop)
     finally:
         if (folder / "data" / "postmaster.pid").exists():
-            run("pg_ctl", "stop", "--wait", "--mode", "immediate", "--pgdata", data)
+            stop()
         shutil.rmtree(folder)
 
 
@@ -83,9 +100,9 @@ def url(request, tmp_path):
 def postgresql(server):
     """A fresh database on the server."""
     name = f"search_{uuid.uuid4().hex}"
-    with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
+    with sa.create_engine(server.url, isolation_level="AUTOCOMMIT").connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    return server.replace("/postgres?", f"/{name}?")
+    return server.url.replace("/postgres?", f"/{name}?")
 
 
 def test_workers_that_race_for_the_same_numbers_share_them_out(url):
@@ -224,3 +241,36 @@ def _kill_while_it_holds_trials(victim: subprocess.Popen, ledger: Ledger) -> set
             return held
         victim.send_signal(signal.SIGCONT)
     raise AssertionError("the victim ended without ever holding trials after completing some")
+
+
+def test_a_worker_outlives_a_database_that_is_away_for_a_while(server, postgresql, tmp_path):
+    ledger = Ledger(postgresql, SPACE, SETTINGS)
+    with (tmp_path / "errors").open("w+") as errors:
+        worker = subprocess.Popen([sys.executable, "-c", WORKER, postgresql], stderr=errors)
+        try:
+            while not ledger.completed(TRIALS):
+                time.sleep(0.1)
+            server.stop()
+            time.sleep(2)
+            assert worker.poll() is None, (tmp_path / "errors").read_text()
+            server.start()
+            assert worker.wait(timeout=400) == 0, (tmp_path / "errors").read_text()
+        finally:
+            worker.kill()
+            worker.wait()
+    done = Counter(trial.user_attrs["number"] for trial in ledger.study.trials if trial.state == TrialState.COMPLETE)
+    assert done == dict.fromkeys(range(TRIALS), 1)
+
+
+def test_a_database_that_stays_away_is_one_sentence(server, postgresql, monkeypatch):
+    ledger = Ledger(postgresql, SPACE, SETTINGS)
+    held = ledger.claim(0)
+    monkeypatch.setattr("workbench.search_ledger.OUTAGE_SECONDS", 0.6)
+    server.stop()
+    try:
+        with pytest.raises(RuntimeError, match="the database has not answered .*; what is done is kept, and the same command"):
+            ledger.complete(held, 0.5, {})
+        ledger.release([held])
+    finally:
+        server.start()
+    assert ledger.completed(1) == 0

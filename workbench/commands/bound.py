@@ -16,7 +16,7 @@ def bound(
     seeds: Annotated[int, typer.Option(min=1, help="Models at each pair of widths.")] = 4,
     formats: Formats = "html,pdf,svg,png",
 ) -> None:
-    """Sweep width and head width apart through v-3 .. v+1: where training and the certificate stop working."""
+    """Sweep width and head width apart through v-3 .. v+1, and wider ones as the control: where training stops working."""
     from workbench.displacement_bound import bound_table, sweep
     from workbench.figures.displacement_bound import bound_maps
     from workbench.figures.export import save_figures

@@ -5,12 +5,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.displacement_bound import bound_table
+from workbench.displacement_bound import bound_table, swept
 from workbench.figures.theme import INK, SEQUENTIAL, apply_theme
 
 
 def bound_maps(rows: pd.DataFrame, weights: str = "raw") -> go.Figure:
     """Certified lengths and log10 total variation of the best seed at each pair of widths; lines mark the bound v - 1.
+
+    The control, far wider, is left out.
 
     Args:
         rows: of `displacement_bound.sweep`, of one vocabulary.
@@ -18,6 +20,7 @@ def bound_maps(rows: pd.DataFrame, weights: str = "raw") -> go.Figure:
     """
     vocab = int(rows["vocab"].iloc[0])
     best = bound_table(rows, weights)
+    best = best[best["width"].isin(swept(vocab)) & best["head_width"].isin(swept(vocab))]
     titles = [f"lengths certified, of {vocab - 1}", "total variation, log10"]
     fig = make_subplots(1, 2, horizontal_spacing=0.2, subplot_titles=titles)
     for col, name in enumerate(("certified_lengths", "total_variation"), start=1):
