@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.displacement_bound import bound_table, swept
-from workbench.figures.theme import INK, SEQUENTIAL, apply_theme
+from workbench.figures.theme import PALETTE, SEQUENTIAL, apply_theme
 
 
 def bound_maps(rows: pd.DataFrame, weights: str = "raw") -> go.Figure:
@@ -41,7 +41,7 @@ def bound_maps(rows: pd.DataFrame, weights: str = "raw") -> go.Figure:
             row=1,
             col=col,
         )
-        line = dict(color=INK, width=2, dash="dash")
+        line = dict(color=PALETTE[1], width=2, dash="dash")
         fig.add_vline(1.5, line=line, row=1, col=col)  # between v - 2 and v - 1
         fig.add_hline(1.5, line=line, row=1, col=col)
     fig.update_xaxes(title_text="width d", type="category")
