@@ -6,7 +6,7 @@ own (`ablation.py`).
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import SupportsIndex
@@ -58,6 +58,7 @@ def ablation_map(
     batch: int = BATCH,
     keep: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    report: Callable[[float], None] = lambda share: None,
 ) -> pd.DataFrame:
     """The change in every metric when one component at a time is ablated, by layer, head and length.
 
@@ -76,6 +77,8 @@ def ablation_map(
         keep: a folder for what is done, batch by batch: a map that was interrupted goes on there where it stopped, and one of
             more sequences adds to it. Only for a checkpoint, since it must be told that the weights are the same.
         progress: show a progress bar.
+        report: called after every few runs with the share that is done, in [0, 1]; may raise to end the map. Of a map that is
+            kept, all but the batch under way stays.
 
     Returns:
         Tidy: the labels of the checkpoint, `what`, `method`, `layer`, `head` and `position` (missing where all), `length`,
@@ -97,13 +100,19 @@ def ablation_map(
     measured = _Map(studied, what, method, chosen_lengths(studied.possible_lengths, lengths), seed, positions)
     kept = None if keep is None else KeptParts(Path(keep), _settings(model, measured))
     summary = _Summary(measured.cells, measured.lengths)
-    with tqdm(total=sequences * len(measured.cells), unit=" runs", desc=f"ablating {what}", disable=not progress) as bar:
+    runs = sequences * len(measured.cells)
+    with tqdm(total=runs, unit=" runs", desc=f"ablating {what}", disable=not progress) as bar:
+
+        def done(before: int, more: int) -> None:
+            bar.update(before + more - bar.n)
+            report((before + more) / runs)
+
         for first in range(0, sequences, batch):
             last = min(first + batch, sequences)
-            make = partial(measured.part, first, last, bar)
+            make = partial(measured.part, first, last, partial(done, first * len(measured.cells)))
             part = kept.get(f"sequences-{first:07d}-{last:07d}", make) if kept else make()
             summary.add(part, poisson_weights(seed, torch.arange(first, last), REPLICATES))
-            bar.update(last * len(measured.cells) - bar.n)  # a kept part has not moved it
+            done(last * len(measured.cells), 0)  # a kept part has told nothing
     return studied.named(summary.rows().assign(what=what, method=method)[list(COLUMNS)])
 
 
@@ -151,31 +160,37 @@ class _Map:
         if self.positions is not None:
             require_indices(self.positions, lengths[-1], "position")
         self.cells = cells_of(self.model, what, self.positions)
+        self._replacement: Replacement | None = None
 
-    def part(self, first: int, last: int, bar: tqdm) -> Part:
-        """The metrics of sequences first .. last - 1, clean and for every cell, and where they are `present`."""
+    def part(self, first: int, last: int, done: Callable[[int], None]) -> Part:
+        """The metrics of sequences first .. last - 1, clean and for every cell, and where they are `present`.
+
+        `done` is told every now and then how many runs of the batch are done.
+        """
         tokens = self.subject.task.sequences(self.stream, first, last - first)[:, : self.lengths[-1]]
         at = torch.tensor(self.lengths) - 1
         legal = self.subject.task.legal(tokens)[:, at].to(self.subject.device)
         run = CleanRun(self.model, self._stand_in, tokens, self.what)
-        replacement, ablated = self._replacement, []
+        if self._replacement is None:
+            self._replacement = self._read_replacement(lambda: done(0))
+        replacement, ablated, runs = self._replacement, [], 0
         for cells, logits in run.with_replaced(self.cells, lambda point, value: replacement.at(point, value, first)):
             together = rearrange(logits[:, :, at], "cell batch length vocab -> (cell batch) length vocab")
             values = _metrics(together, repeat(legal, "batch length vocab -> (cell batch) length vocab", cell=len(cells)))
             ablated.append(rearrange(values, "(cell batch) metric length -> batch cell metric length", cell=len(cells)))
-            bar.update(len(cells) * len(tokens))
+            runs += len(cells) * len(tokens)
+            done(runs)
         return {
             "clean": _metrics(run.logits[:, at], legal),
             "ablated": torch.cat(ablated, dim=1),
             "present": legal.any(-1).cpu(),
         }
 
-    @cached_property
-    def _replacement(self) -> Replacement:
+    def _read_replacement(self, report: Callable[[], None]) -> Replacement:
         layers = range(self.model.cfg.n_layers)
         head = 0 if self.what == "heads" else None
         points = {site.point for at in layers for site in find_sites(self.model, component_name(self.what, at), head)}
-        return read_replacement(self.model, points, self.method, self._reference, seed=self.seed)
+        return read_replacement(self.model, points, self.method, self._reference, seed=self.seed, report=report)
 
     @cached_property
     def _reference(self) -> Int64[Tensor, "reference position"]:

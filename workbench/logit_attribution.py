@@ -93,20 +93,25 @@ def logit_attribution(
 
 
 def attribute(
-    model: HookedTransformer, tokens: Int64[Tensor, "batch position"], legal: Bool[Tensor, "batch position vocab"]
+    model: HookedTransformer,
+    tokens: Int64[Tensor, "batch position"],
+    legal: Bool[Tensor, "batch position vocab"],
+    illegal: Bool[Tensor, "batch position vocab"] | None = None,
 ) -> dict[Component, Float[Tensor, "batch position"]]:
     """Each component's part of (mean legal - mean illegal logit), and the `total`, the model's own.
 
-    NaN where none or all are legal. The parts sum to the total, unless a hook changes the stream between components. Raises
-    ValueError as `require_input` and `require_legal` do.
+    `illegal` None are all that are not legal. NaN where there is none of either. The parts sum to the total, unless a hook
+    changes the stream between components. Raises ValueError as `require_input` and `require_legal` do.
     """
     require_input(model, tokens)
     with torch.no_grad():
         logits, found = model.run_with_cache(tokens, names_filter=lambda name: name.endswith(_POINTS))
         assert isinstance(logits, Tensor)
         require_legal(legal, logits.shape)
+        illegal = ~legal if illegal is None else illegal
+        require_legal(illegal, logits.shape)
         cache = found.cache_dict
-        is_legal, is_illegal = legal.to(logits.dtype), (~legal).to(logits.dtype)
+        is_legal, is_illegal = legal.to(logits.dtype), illegal.to(logits.dtype)
         share = is_legal / is_legal.sum(-1, keepdim=True) - is_illegal / is_illegal.sum(-1, keepdim=True)
         direction = einsum(share, model.W_U, "batch position vocab, width vocab -> batch position width")
         final: Any = model.ln_final if "ln_final.hook_scale" in cache else None

@@ -77,11 +77,13 @@ def read_replacement(
     reference: Int64[Tensor, "reference position"] | None,
     mean_over: MeanOver = "position",
     seed: int = 0,
+    report: Callable[[], None] = lambda: None,
 ) -> Replacement:
     """Runs the model on the reference, where the method needs one, and keeps what it needs of the activations at the points.
 
     The model runs with the hooks that are on it, but without the ablations that are open, so that nesting them in another order
-    makes no difference. Memory: a reference's activations for resample, one row for mean.
+    makes no difference. Memory: a reference's activations for resample, one row for mean. `report` is called after every few
+    sequences and may raise to end it.
 
     Raises:
         ValueError: an unknown method or mean_over; no reference where one is needed; one that the model does not take; a seed
@@ -101,6 +103,7 @@ def read_replacement(
     for tokens in reference.to(model.cfg.device).split(BATCH):
         for point, value in _activations(model, points, tokens).items():
             values[point].append(value.sum(0, keepdim=True) if method == "mean" else value)
+        report()
     if method == "resample":
         return Replacement(method, {point: torch.cat(parts) for point, parts in values.items()}, reference.shape[1], stream)
     means = {point: torch.stack(parts).sum(0) / len(reference) for point, parts in values.items()}

@@ -185,8 +185,8 @@ def _best_row(with_remedy: np.ndarray, without: np.ndarray, paired: bool) -> dic
 def importance_table(tables: StudyTables) -> pd.DataFrame:
     """Optuna's importances (PED-ANOVA) of every parameter for total variation beyond the training length, raw weights; sum 1.
 
-    The evaluator looks at what tells the best tenth of the trials from all of them. Intervals: trials drawn again, which makes some of
-    them count twice, so that an interval need not be centred on its value.
+    The evaluator looks at what tells the best tenth of the trials from all of them. Intervals: trials drawn again, which makes
+    some of them count twice, so that an interval need not be centred on its value.
     """
     values = tables.outcome(*OBJECTIVE, "raw")
     names = [name for name in tables.space.distributions() if name in tables.trials]

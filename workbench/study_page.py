@@ -26,7 +26,8 @@ VERDICT_STYLE = """
 READING = """
 <p>Each trial is one small transformer with parameters and seed of its own, drawn at random and independently of each other.
 After the last step raw, EMA and BEMA weights of the same trajectory are measured on the same sequences at every length from
-1 to v − 1, of a stream that training never drew from; the short ones occur in training all the same, since there are few of them. <b>Inside</b> means lengths up to the training length, <b>beyond</b> those above it.</p>
+1 to v − 1, of a stream that training never drew from; short ones occur in training all the same, since there are few.
+<b>Inside</b> means lengths up to the training length, <b>beyond</b> those above it.</p>
 <ul>
 <li><b>Averages are compared within a trial</b> (paired). <b>Dropout, norms and targets are compared between trials</b>: the
 effect of a dropout site is its coefficient in a least-squares regression on everything that was drawn.</li>
@@ -121,8 +122,8 @@ def _comparisons_note(claims: pd.DataFrame) -> str:
         "whole interval lies in what the claim predicts, shows the opposite where it lies wholly outside, else it is open. "
         "A claim is supported where all its checks pass, not supported where none does (which can mean too few trials), and "
         "mixed otherwise. The tables further down are exploratory: of their 95 % intervals one in twenty is expected to miss. "
-        "Averaging settings cannot matter to raw weights: their importance there is noise. Importances of trials drawn again are"
-        " not centred on that of the trials themselves, so their intervals tell how loose they are, and not where they lie."
+        "Averaging settings cannot matter to raw weights: their importance there is noise. Importances of trials drawn again "
+        "are not centred on that of the trials themselves, so their intervals tell how loose they are, and not where they lie."
     )
     return f"<p><b>Multiple comparisons.</b> {words}</p>"
 

@@ -53,6 +53,18 @@ def is_quick(notebook, slider: Locator, plot: Locator) -> None:
     raise AssertionError(f"median and 95th percentile of {ROUNDS} rounds: {seen} ms, wanted {MEDIAN_MS} and {P95_MS}")
 
 
+def inside(plot: Locator, panel: int) -> bool:
+    """Whether the axis of a panel, from 0, holds some of its curves."""
+    return plot.evaluate(
+        """(plot, axis) => plot._fullData.filter(trace => trace.visible === true && (trace.yaxis ?? 'y') === axis)
+            .some(trace => Array.from(trace.y).some(y => {
+                const {d2l, range} = plot._fullLayout[axis.replace('y', 'yaxis')];
+                return Math.min(...range) <= d2l(y) && d2l(y) <= Math.max(...range);
+            }))""",
+        f"y{panel + 1 if panel else ''}",
+    )
+
+
 def shows(widget: Locator, plots: int) -> list[Locator]:
     """The plots of a widget, once they are drawn."""
     found = widget.locator(".js-plotly-plot")
@@ -119,6 +131,9 @@ def test_the_mechanism_is_explored(lab, page, tmp_path):
     expect(tables).to_contain_text("D[7, 14]")
     page.wait_for_timeout(500)
     widget.screenshot(path=tmp_path / "displacement-explorer.png")
+    widget.locator(".workbench-export").click()
+    expect(widget.get_by_role("status")).to_contain_text("written: ", timeout=60_000)
+    assert (lab.folder / "exports" / "displacement-explorer-2.pdf").read_bytes().startswith(b"%PDF")
     is_quick(notebook, widget.locator(".control-length"), summary)
 
     attention = notebook.widget("workbench-attention-explorer")
@@ -137,6 +152,33 @@ def test_the_mechanism_is_explored(lab, page, tmp_path):
     is_quick(notebook, attention.locator(".control-length"), pattern)
 
 
+AT_ONCE = """
+from workbench.widgets.ablation_map import AblationMap
+AblationMap(["othello-mini-none"], sequences=16)
+"""
+
+
+def test_the_ablation_map_is_there_before_it_is_measured(lab, page, tmp_path):
+    notebook = opened(lab, page, "at-once", [AT_ONCE])
+    notebook.run_all()
+    widget = notebook.widget("workbench-ablation-map")
+    page.screenshot(path=tmp_path / "ablation-map-at-once.png")
+    (plot,) = shows(widget, 1)
+    expect(plot).to_contain_text("heads ablated by zero, 16 sequences", timeout=60_000)
+    before = data(plot)
+    notebook.click_point(plot, "", 3, 2)
+    changes(plot, before)
+    expect(plot).to_contain_text("layer 2, head 3")
+
+
+def opened(lab, page, name: str, cells: list[str]):
+    """A notebook of these cells, open."""
+    made = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), lab.folder / f"{name}.ipynb")
+    return lab.open(page, name)
+
+
 TWO_VIEWS = [
     """
 from workbench.widgets.checkpoint_timeline import CheckpointTimeline
@@ -148,10 +190,7 @@ timeline
 
 
 def test_a_second_view_goes_on_when_the_first_is_closed(lab, page):
-    cells = [nbformat.v4.new_code_cell(cell) for cell in TWO_VIEWS]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), lab.folder / "two-views.ipynb")
-    notebook = lab.open(page, "two-views")
+    notebook = opened(lab, page, "two-views", TWO_VIEWS)
     notebook.run_all()
     shows(notebook.widget("workbench-checkpoint-timeline"), 1)
     second = page.locator(".workbench-checkpoint-timeline").nth(1)
@@ -175,14 +214,20 @@ def test_a_head_is_clicked_on_the_ablation_map(lab, page, tmp_path):
     notebook.run_all()
     widget = notebook.widget("workbench-ablation-map")
     (plot,) = shows(widget, 1)
+    expect(plot).to_contain_text("othello-mini-none, raw · heads ablated by zero, 64 sequences")
     before = data(plot)
     notebook.click_point(plot, "", 3, 2)
     changes(plot, before)
     expect(plot).to_contain_text("layer 2, head 3")
     widget.locator(".control-method select").select_option("mean")
-    expect(widget.get_by_role("status")).to_contain_text("press Measure")
+    expect(plot).to_contain_text("othello-mini-none, raw is not measured by mean yet; press Measure")
+    expect(plot).not_to_contain_text("ablated by zero")
+    assert not any(plot.evaluate("plot => ['xaxis', 'yaxis', 'xaxis2', 'yaxis2'].map(axis => plot._fullLayout[axis].visible)"))
+    page.wait_for_timeout(500)
+    widget.screenshot(path=tmp_path / "ablation-map-not-measured.png")
     widget.get_by_role("button", name="Measure").click()
     expect(widget.get_by_role("status")).to_contain_text("measured by mean on 64", timeout=90_000)
+    expect(plot).to_contain_text("othello-mini-none, raw · heads ablated by mean, 64 sequences")
     page.wait_for_timeout(500)
     widget.screenshot(path=tmp_path / "ablation-map.png")
     is_quick(notebook, widget.locator(".control-length"), plot)
@@ -207,5 +252,7 @@ def test_a_model_is_trained_paused_and_watched(lab, page, tmp_path):
     widget.get_by_role("button", name="Pause").click()
     expect(widget.get_by_role("status")).to_contain_text("Start goes on with it", timeout=30_000)
     assert list((lab.folder / "runs" / "watched-2" / "checkpoints").glob("step_*/ema.safetensors"))
+    expect(plot).to_contain_text("watched-2 · step ")
+    assert all(inside(plot, panel) for panel in range(5)), "a panel's curves are out of its range"
     page.wait_for_timeout(500)
     widget.screenshot(path=tmp_path / "train-and-watch.png")

@@ -173,6 +173,24 @@ def test_an_interrupted_map_goes_on_where_it_stopped(checkpoint, tmp_path, monke
     assert done[4:] == [16, 24]  # the last part was of 4 sequences
 
 
+def test_a_map_reports_its_share_and_can_be_ended_between_runs(checkpoint, tmp_path):
+    arguments = dict(what="heads", method="mean", sequences=12, batch=4, keep=tmp_path / "parts")
+    shares = []
+
+    def report(share):
+        shares.append(share)
+        if share > 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        ablation_map(checkpoint, report=report, **arguments)
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) == 1 and 0.5 < shares[-1] < 1 and len(shares) > 4
+    again = []
+    frame = ablation_map(checkpoint, report=again.append, **arguments)
+    pd.testing.assert_frame_equal(frame, ablation_map(checkpoint, **arguments | dict(keep=None)))
+    assert again[-1] == 1 and 0 < min(again) == pytest.approx(1 / 3)  # what was kept is done at once
+
+
 def test_parts_of_another_map_are_not_mixed_in(checkpoint, tmp_path):
     ablation_map(checkpoint, sequences=4, keep=tmp_path / "parts")
     for changed in (dict(method="mean"), dict(what="layers"), dict(lengths=[2]), dict(seed=1), dict(weights="ema")):

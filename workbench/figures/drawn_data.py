@@ -15,7 +15,8 @@ def drawn_data(figure: go.Figure) -> pd.DataFrame:
 
     A heatmap's cell has its number in `value` and its name, if it has one, in `cell`. A trace that carries `bands.numbers`
     gives these instead of what is plotted: on a log axis a zero is plotted at the bottom and is 0 here. Traces without a hover
-    text only decorate (bands, error bars that are staggered) and are left out.
+    text only decorate (bands, error bars that are staggered) and are left out. What the layout's `meta`, a dict, says of the
+    whole figure, such as the model, are columns before the others, the same in every row.
     """
     parts = [
         _titled(figure, panel, _points(trace)).assign(curve=trace.name or "")
@@ -25,7 +26,8 @@ def drawn_data(figure: go.Figure) -> pd.DataFrame:
     ]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
     kept = [name for name in COLUMNS if name in frame and not (frame[name].isna().all() or (frame[name] == "").all())]
-    return frame[[*kept, *(name for name in frame if name not in COLUMNS)]]
+    rest = [name for name in frame if name not in COLUMNS]
+    return frame.assign(**(figure.layout.meta or {}))[[*(figure.layout.meta or ()), *kept, *rest]]
 
 
 def _has_points(trace: BaseTraceType) -> bool:

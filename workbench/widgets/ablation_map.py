@@ -7,6 +7,7 @@ and a finer one later; stopping it keeps what is there.
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,24 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.callbacks import Points
 
+from models.whole_numbers import require_whole
 from workbench.ablation_map import ablation_map
-from workbench.figures.bands import band
-from workbench.figures.theme import DIVERGING, INK, MUTED, PALETTE, transparent
+from workbench.figures.bands import band, numbers
+from workbench.figures.theme import DIVERGING, INK, PALETTE, transparent
 from workbench.metrics import METRICS, POSITION_METRICS
-from workbench.replacement import METHODS
+from workbench.replacement import METHODS, Method
 from workbench.widgets.background import Progress
-from workbench.widgets.explorer import Explorer, dropdown, slider
-from workbench.widgets.metric_panels import grid, vertical_line
+from workbench.widgets.explorer import Explorer, NothingYet, dropdown, slider
+from workbench.widgets.metric_panels import grid, heading, vertical_line
 from workbench.widgets.redraw import Json, cells, figure_of
 from workbench.widgets.variants import Variants
 
 SEQUENCES = 256
 FIRST = 16
 """Sequences of the first, coarse map; each further step doubles them."""
+BATCH = 4
+"""Sequences a clean pass: few, since only after every head of a layer can it be stopped."""
 CLEAN, ABLATED = PALETTE[0], PALETTE[1]
 
 
@@ -41,15 +44,15 @@ class AblationView:
 
     def __init__(self) -> None:
         """Nothing measured yet."""
-        self.tables: dict[tuple[str, str], pd.DataFrame] = {}
+        self.tables: dict[tuple[str, Method], pd.DataFrame] = {}
 
-    def figure(self, model: str, method: str, metric: str, length: int, layer: int, head: int) -> go.Figure:
+    def figure(self, model: str, method: Method, metric: str, length: int, layer: int, head: int) -> go.Figure:
         """Left: the change in the metric when each head is removed. Right: clean and ablated by length, for the chosen head.
 
-        Raises ValueError for a state that is not measured yet.
+        Raises NothingYet for a model that is not measured by the method, ValueError for a head or length that it does not have.
         """
         if (model, method) not in self.tables:
-            raise ValueError(f"{model} is not measured by {method} yet; press Measure")
+            raise NothingYet(f"{model} is not measured by {method} yet; press Measure, or wait while that goes on")
         rows = self.tables[model, method]
         rows = rows[rows["metric"] == metric]
         own = rows[(rows["layer"] == layer) & (rows["head"] == head)]
@@ -65,10 +68,12 @@ class AblationView:
         frame = dict(type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5, line=dict(color=INK, width=3))
         shapes = [frame, vertical_line(2, length, chosen=True)]
         shapes += [vertical_line(2, int(trained), chosen=False) for trained in own["train_length"].dropna().unique()]
-        text = f"heads ablated by {method}, {own['sequences'].max()} sequences · band: 95 % interval of the difference"
-        title = dict(text=text, font=dict(size=13, color=MUTED), yref="container", y=1, yanchor="top", pad=dict(t=10, b=0))
+        sequences = int(own["sequences"].max())
+        title = f"{model} · heads ablated by {method}, {sequences} sequences · band: 95 % interval of the difference"
         legend = dict(x=0.6, y=1.0, xanchor="left", yanchor="top", font=dict(size=11.5))
-        return figure_of([_cells(here), *_curves(own)], layout | dict(height=420, shapes=shapes, title=title, legend=legend))
+        shared = dict(model=model, method=method, metric=metric, sequences=sequences)
+        layout |= dict(height=420, shapes=shapes, title=heading(title), legend=legend, meta=shared)
+        return figure_of([_cells(here), *_curves(own)], layout)
 
 
 def _cells(difference: np.ndarray) -> Json:
@@ -92,12 +97,14 @@ def _curves(own: pd.DataFrame) -> list[Json]:
     own = own.sort_values("length")
     place: Json = dict(xaxis="x2", yaxis="y2", type="scatter")
     length, clean = own["length"].to_numpy(), own["clean"].to_numpy(float)
-    low, high = (clean + own[f"difference_{end}"].to_numpy(float) for end in ("low", "high"))
-    around = band(length, low, high, ABLATED).to_plotly_json()
-    styles = (("clean", clean, CLEAN, "circle"), ("ablated", own["value"].to_numpy(float), ABLATED, "square"))
+    own = own.assign(low=clean + own["difference_low"], high=clean + own["difference_high"])
+    around = band(length, own["low"], own["high"], ABLATED).to_plotly_json()
+    interval = numbers(own, {"value": "y", "low": "low", "high": "high"})
+    styles: tuple[tuple[str, np.ndarray, str, str, Json], ...]
+    styles = (("clean", clean, CLEAN, "circle", {}), ("ablated", own["value"].to_numpy(float), ABLATED, "square", interval))
     lines = [
-        dict(x=length, y=y, name=name, mode="lines+markers", line=dict(color=hue), marker=dict(symbol=symbol, size=4))
-        for name, y, hue, symbol in styles
+        dict(x=length, y=y, name=name, mode="lines+markers", line=dict(color=hue), marker=dict(symbol=symbol, size=4)) | kept
+        for name, y, hue, symbol, kept in styles
     ]
     return [around | place | dict(fillcolor=transparent(ABLATED, 0.2)), *(line | place for line in lines)]
 
@@ -106,17 +113,16 @@ class AblationMap(Explorer):
     """Press Measure, move the length, click a head: where in the model legality is made, and whether that holds at length."""
 
     def __init__(self, checkpoints: Sequence[str | os.PathLike[str]], sequences: int = SEQUENCES):
-        """Measures a coarse map of the first checkpoint's first weights; `sequences` is how fine the maps become.
+        """Begins to measure a coarse map of the first checkpoint's first weights; `sequences` is how fine the maps become.
 
-        Raises CheckpointError for a path that holds none.
+        Raises CheckpointError for a path that holds none, ValueError for fewer than 2 sequences.
         """
+        require_whole("sequences", sequences, least=2)
         self.view, self.variants, self.sequences = AblationView(), Variants(checkpoints), sequences
         self._kept = tempfile.TemporaryDirectory(prefix="workbench-ablation-")
         models = [variant.checkpoint.card.model for variant in self.variants.by_name.values()]
-        first, method = self.variants.first, METHODS[0]
-        self._measure(first, method, min(FIRST, sequences))
         longest = self.variants.longest
-        trained = self.variants.by_name[first].checkpoint.card.train_length
+        trained = self.variants.by_name[self.variants.first].checkpoint.card.train_length
         controls: dict[str, Any] = {
             "model": dropdown("model", self.variants.names, self.variants.first),
             "method": dropdown("method", METHODS, width="220px"),
@@ -131,32 +137,36 @@ class AblationMap(Explorer):
         self.button.on_click(lambda _: self.measure())
         *settings, picture, foot = self.children  # type: ignore[has-type]
         self.children = (*settings, widgets.HBox([self.button, self.background]), picture, self.export_box)
-        traces: Any = self.pictures[0].data
-        traces[0].on_click(self._choose)
+        self.pictures[0].on_cell([0], lambda layer, head: self.set(layer=layer, head=head))
+        self._begin(min(FIRST, sequences))
 
     def measure(self) -> None:
         """Measures the chosen model and method on the background: a coarse map first, then finer ones."""
-        model, method = self.controls["model"].value, self.controls["method"].value
+        self._begin(self.sequences)
 
-        def work(progress: Progress) -> str:
-            done = 0
-            while done < self.sequences:
-                done = min(max(FIRST, 2 * done), self.sequences)
-                progress(done / self.sequences / 2, f"{model}, {method}: {done} of {self.sequences} sequences")
-                self._measure(model, method, done)
-                self.renew()
-            return f"{model} measured by {method} on {done} sequences"
+    def _begin(self, sequences: int) -> None:
+        self.background.start(partial(self._measure, self.controls["model"].value, self.controls["method"].value, sequences))
 
-        self.background.start(work)
-
-    def _measure(self, model: str, method: Any, sequences: int) -> None:
+    def _measure(self, model: str, method: Method, sequences: int, progress: Progress) -> str:
         variant = self.variants.by_name[model]
         keep = Path(self._kept.name) / f"{self.variants.names.index(model)}-{method}"
-        table = ablation_map(
-            variant.checkpoint.folder, method=method, sequences=sequences, weights=variant.weights, batch=FIRST, keep=keep
-        )
-        self.view.tables[model, method] = table
+        shown = 0
+        while shown < sequences:
+            wanted = min(max(FIRST, 2 * shown), sequences)
 
-    def _choose(self, _: object, points: Points, __: object) -> None:
-        for layer, head in zip(points.ys, points.xs, strict=True):
-            self.set(layer=int(layer), head=int(head))
+            def report(share: float, shown: int = shown, wanted: int = wanted) -> None:
+                words = f"{model}, {method}: measuring {wanted} of {sequences} sequences"
+                progress(max(share * wanted, shown) / sequences, words)  # what was kept is gone through again
+
+            report(0)
+            self.view.tables[model, method] = ablation_map(
+                *(variant.checkpoint.folder, None, "heads", method),
+                sequences=wanted,
+                weights=variant.weights,
+                batch=BATCH,
+                keep=keep,
+                report=report,
+            )
+            shown = wanted
+            self.renew()
+        return f"{model} measured by {method} on {shown} sequences"

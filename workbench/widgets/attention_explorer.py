@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.callbacks import Points
 
 from workbench.figures.theme import MUTED, PALETTE, SEQUENTIAL
 from workbench.widgets.example import Example
 from workbench.widgets.explorer import Explorer, dropdown, slider
-from workbench.widgets.metric_panels import grid, vertical_line
+from workbench.widgets.metric_panels import grid, heading, vertical_line
 from workbench.widgets.redraw import Json, cells, figure_of
 from workbench.widgets.variants import Variants
 
@@ -44,7 +43,7 @@ class AttentionView:
         chosen = dict(
             type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5, line=dict(color=PALETTE[1], width=3)
         )
-        layout |= dict(height=430, margin=layout["margin"] | dict(t=34), shapes=[chosen])
+        layout |= _told(model, example, length, layer, head) | dict(height=462, shapes=[chosen])
         return figure_of([_overview(read, length), _pattern(read, layer, head, length, relative)], layout)
 
     def rows(self, model: str, example: int, layer: int, head: int, length: int) -> go.Figure:
@@ -65,7 +64,7 @@ class AttentionView:
         for letter in ("xaxis", "xaxis2"):
             layout[letter] |= {"title": {"text": "length", "standoff": 2}, "range": [0, len(read.tokens) + 1]}
         marks = [vertical_line(panel, length, chosen=True) for panel in (1, 2)]
-        layout |= dict(height=260, margin=layout["margin"] | dict(t=34), showlegend=False, shapes=marks)
+        layout |= _told(model, example, length, layer, head) | dict(height=292, showlegend=False, shapes=marks)
         return figure_of(traces, layout)
 
     def _read(self, model: str, example: int, layer: int, head: int) -> Example:
@@ -76,6 +75,12 @@ class AttentionView:
                 f"{model} has no layer {layer}, head {head}; choose layers 0 .. {layers - 1}, heads 0 .. {heads - 1}"
             )
         return read
+
+
+def _told(model: str, example: int, length: int, layer: int, head: int) -> Json:
+    """What a figure is of, in its title and in the table of an export."""
+    text = f"{model} · example {example} · length {length} · layer {layer}, head {head}"
+    return dict(title=heading(text), meta=dict(model=model, example=example, length=length, layer=layer, head=head))
 
 
 def _overview(read: Example, length: int) -> Json:
@@ -127,9 +132,4 @@ class AttentionExplorer(Explorer):
         rows = (("model", "relative"), ("layer", "head"), ("length", "example"))
         figures = (self.view.pattern, self.view.rows)
         super().__init__("attention-explorer", controls, rows, figures)
-        traces: Any = self.pictures[0].data
-        traces[0].on_click(self._choose)
-
-    def _choose(self, _: object, points: Points, __: object) -> None:
-        for layer, head in zip(points.ys, points.xs, strict=True):
-            self.set(layer=int(layer), head=int(head))
+        self.pictures[0].on_cell([0], lambda layer, head: self.set(layer=layer, head=head))

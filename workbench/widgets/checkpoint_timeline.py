@@ -15,6 +15,7 @@ from workbench.widgets.choices import Choices
 from workbench.widgets.explorer import Explorer, slider
 from workbench.widgets.metric_panels import PANELS, axis, metric_curves, metric_panels, metric_scales
 from workbench.widgets.redraw import figure_of
+from workbench.widgets.variants import Variants
 
 SEQUENCES = 200
 STEPS = 1 << 40
@@ -72,7 +73,9 @@ class CheckpointTimeline(Explorer):
 
         Raises CheckpointError for a path without checkpoints, ValueError for fewer than two steps or several organisms.
         """
-        table = compare(runs, sequences=sequences, steps="all", progress=True) if table is None else table
+        if table is None:
+            Variants(runs).require_one_organism()
+            table = compare(runs, sequences=sequences, steps="all", progress=True)
         self.view = TimelineView(table)
         longest = int(table["length"].max())
         dropouts = sorted(table["dropout"].dropna().unique(), key=lambda label: (label != "none", label))

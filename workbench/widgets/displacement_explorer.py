@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.callbacks import Points
 
 from probes.certificate import Certificate, certify
 from probes.displacement_structure import StructureFit, displacement_structure, fit_structure
@@ -19,7 +18,7 @@ from probes.residual_stream import Model
 from workbench.figures.certificate import VERDICTS
 from workbench.figures.theme import DIVERGING, INK, MUTED, PALETTE
 from workbench.widgets.explorer import Explorer, dropdown, slider
-from workbench.widgets.metric_panels import axis, grid, reference, vertical_line
+from workbench.widgets.metric_panels import axis, grid, heading, reference, vertical_line
 from workbench.widgets.redraw import Json, cells, figure_of
 from workbench.widgets.variants import Variants
 
@@ -82,7 +81,7 @@ class DisplacementView:
             traces.append(heat | dict(xaxis=x, yaxis=y))
             frame = dict(x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5, line=dict(color=INK, width=2))
             frames.append(dict(type="rect", xref=x, yref=y) | frame)
-            domain = ((0, 0.255), (0.363, 0.618), (0.726, 0.981))[panel - 1]
+            domain = ([0, 0.255], [0.363, 0.618], [0.726, 0.981])[panel - 1]
             text = "attended token" if name == "A" else "logit"
             layout[axis("x", panel)] |= {"domain": domain, "title": {"text": text, "standoff": 2}, "constrain": "domain"}
             text = "attended token" if name == "D" else "last token"
@@ -90,7 +89,9 @@ class DisplacementView:
             layout[axis("y", panel)] |= {"scaleanchor": x, "constrain": "domain"}
         for annotation, middle in zip(layout["annotations"], (0.1275, 0.4905, 0.8535), strict=True):
             annotation["x"] = middle
-        return figure_of(traces, layout | dict(height=340, margin=layout["margin"] | dict(t=34), shapes=frames))
+        shown = next(name for name, without in GAUGES.items() if without == gauge)
+        told = dict(title=heading(f"{model} · tables: {shown}"), meta=dict(model=model, tables=shown))
+        return figure_of(traces, layout | told | dict(height=372, shapes=frames))
 
     def summary(self, model: str, row: int, column: int, length: int) -> go.Figure:
         """Four panels: gamma and b by token, the chosen row of D, displacement by length with its law, the certificate."""
@@ -113,11 +114,10 @@ class DisplacementView:
         layout["yaxis3"] |= {"type": "log", "dtick": "D2"}
         zero = dict(type="line", xref="x4 domain", yref="y4", x0=0, x1=1, y0=0, y1=0, line=dict(color=INK, width=1))
         shapes = [vertical_line(1, row, True), vertical_line(3, length, True), vertical_line(4, length, True), zero]
-        title = dict(text=verdict(read.certificate, length), font=dict(size=13), yref="container", y=1, yanchor="top")
         legend = dict(orientation="h", x=0, y=-0.13, yanchor="top", font=dict(size=11.5))
-        margin = layout["margin"] | dict(b=80)
-        title |= dict(pad=dict(t=10, b=0))
-        return figure_of(traces, layout | dict(height=580, margin=margin, title=title, shapes=shapes, legend=legend))
+        told = dict(title=heading(f"{model}<br>{verdict(read.certificate, length)}"), meta=dict(model=model))
+        margin = layout["margin"] | dict(t=84, b=80)
+        return figure_of(traces, layout | told | dict(height=598, margin=margin, shapes=shapes, legend=legend))
 
 
 def verdict(certificate: Certificate, length: int) -> str:
@@ -207,10 +207,4 @@ class DisplacementExplorer(Explorer):
         rows = (("model", "gauge"), ("row", "column"), ("length",))
         figures = (self.view.matrices, self.view.summary)
         super().__init__("displacement-explorer", controls, rows, figures)
-        table: Any
-        for table in self.pictures[0].data:
-            table.on_click(self._choose)
-
-    def _choose(self, _: object, points: Points, __: object) -> None:
-        for row, column in zip(points.ys, points.xs, strict=True):
-            self.set(row=int(row), column=int(column))
+        self.pictures[0].on_cell(range(3), lambda row, column: self.set(row=row, column=column))

@@ -15,7 +15,11 @@ import plotly.graph_objects as go
 from workbench.sentence import sentence
 from workbench.widgets.background import Background
 from workbench.widgets.export_box import ExportBox
-from workbench.widgets.redraw import LiveFigure
+from workbench.widgets.redraw import LiveFigure, blank, checked
+
+
+class NothingYet(ValueError):
+    """Raised by a figure's function where nothing is measured yet: its sentence stands in the picture, be it the first."""
 
 
 class Explorer(widgets.VBox):
@@ -37,15 +41,16 @@ class Explorer(widgets.VBox):
             figures: functions of the controls that their parameters name, drawn one below the other.
 
         Raises:
-            ValueError: where the first pictures cannot be drawn; later failures are shown in the status line.
+            ValueError: where the first pictures cannot be drawn, but for `NothingYet`; later failures are shown.
         """
         self.controls = dict(controls)
         self._lock = threading.RLock()  # background work moves controls too
         self._figures = {figure: inspect.signature(figure).parameters for figure in figures}
         self._drawn = {figure: self._arguments(figure) for figure in figures}
-        self.pictures = [LiveFigure(figure(**self._drawn[figure])) for figure in figures]
+        self._failed = dict.fromkeys(figures, "")
+        self.pictures = [LiveFigure(_drawing(figure, self._drawn[figure])) for figure in figures]
         self.background = Background()
-        self.export_box = ExportBox(name, self.figures, self.background)
+        self.export_box = ExportBox(name, self._exported, self.background)
         wrap = widgets.Layout(flex_flow="row wrap")
         shown = [widgets.HBox([self.controls[control] for control in row], layout=wrap) for row in rows]
         foot = widgets.HBox([self.export_box, self.background], layout=wrap)
@@ -67,23 +72,20 @@ class Explorer(widgets.VBox):
             self.controls[name].value = value
 
     def figures(self) -> list[go.Figure]:
-        """The figures of the present state, for static pictures and export."""
-        return [figure(**self._arguments(figure)) for figure in self._figures]
+        """The figures of the present state, checked, for static pictures."""
+        return [checked(_drawing(figure, self._arguments(figure))) for figure in self._figures]
 
     def refresh(self) -> None:
-        """Redraws the pictures whose controls moved; where that fails, the picture stays and a sentence says why."""
-        try:
-            with self._lock:
-                for figure, picture in zip(self._figures, self.pictures, strict=True):
-                    arguments = self._arguments(figure)
-                    if arguments != self._drawn[figure]:
-                        picture.redraw(figure(**arguments))
-                        self._drawn[figure] = arguments
-        except Exception as error:  # in a widget there is no other place to show it
-            self.background.say(sentence(error), error=True)
-        else:
-            if not self.background.running:
-                self.background.say("")
+        """Redraws the pictures whose controls moved; where that fails, a sentence that says why stands there, and below."""
+        with self._lock:
+            for figure, picture in zip(self._figures, self.pictures, strict=True):
+                arguments = self._arguments(figure)
+                if arguments != self._drawn[figure]:
+                    self._failed[figure] = _redraw(picture, figure, arguments)
+                    self._drawn[figure] = arguments
+            failed = next(filter(None, self._failed.values()), "")
+        if failed or not self.background.running:
+            self.background.say(failed, error=bool(failed))
 
     def renew(self) -> None:
         """Draws every picture anew, after what lies behind it has changed."""
@@ -91,11 +93,33 @@ class Explorer(widgets.VBox):
             self._drawn = {figure: {} for figure in self._figures}
             self.refresh()
 
+    def _exported(self) -> list[go.Figure]:
+        """Raises `NothingYet` where `figures` has a blank one."""
+        return [checked(figure(**self._arguments(figure))) for figure in self._figures]
+
     def _arguments(self, figure: Callable[..., go.Figure]) -> dict[str, Any]:
         return {name: self.controls[name].value for name in self._figures[figure]}
 
     def _changed(self, _: object) -> None:
         self.refresh()
+
+
+def _drawing(figure: Callable[..., go.Figure], arguments: Mapping[str, Any]) -> go.Figure:
+    """The figure of a state, or a blank one where there is nothing to draw yet."""
+    try:
+        return figure(**arguments)
+    except NothingYet as nothing:
+        return blank(str(nothing))
+
+
+def _redraw(picture: LiveFigure, figure: Callable[..., go.Figure], arguments: Mapping[str, Any]) -> str:
+    """Draws into a picture, which must not go on showing another state; returns the sentence of an error, or nothing."""
+    try:
+        picture.redraw(figure(**arguments))
+    except Exception as error:  # in a widget there is no other place to show it
+        picture.clear(sentence(error))
+        return "" if isinstance(error, NothingYet) else sentence(error)
+    return ""
 
 
 def slider(description: str, least: int, greatest: int, value: int) -> widgets.IntSlider:

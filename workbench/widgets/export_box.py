@@ -1,17 +1,20 @@
 """The export button of a widget: what is on screen as PDF, SVG, PNG or HTML, and the data behind it as CSV."""
 
+import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
-from workbench.figures.export import possible_formats, save_figures
+from workbench.figures.export import save_figures
 from workbench.sentence import sentence
 from workbench.widgets.background import Background, Progress
 
 FOLDER = Path("exports")
 FORMATS = ("pdf", "svg", "png", "html")
+DRAWING = logging.getLogger("workbench.figures")
 
 
 class ExportBox(widgets.HBox):
@@ -41,11 +44,30 @@ class ExportBox(widgets.HBox):
                 raise ValueError(f"'{stem}' cannot be the name of a file; give a name without slashes")
             progress(0.1, f"drawing {stem}.{format} …")
             named = {f"{stem}-{number}": figure for number, figure in enumerate(figures, start=1)}
-            drawn = save_figures(named, FOLDER, (format,))
+            with Warnings() as warnings:
+                drawn = save_figures(named, FOLDER, (format,))
             written = [*map(str, drawn), *(str(FOLDER / f"{name}.csv") for name in named)]
-            missing = (
-                "" if (format,) == possible_formats((format,)) else f"; no {format}, since no Chrome or Chromium was found"
-            )
-            return f"written: {', '.join(written)}{missing}"
+            return "; ".join([f"written: {', '.join(written)}", *warnings.messages])
 
         self._background.start(work)
+
+
+class Warnings(logging.Handler):
+    """What drawing on this thread warns of inside a `with`, such as why there is HTML in place of a PDF."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a message."""
+        if record.thread == self._thread:
+            self.messages.append(record.getMessage())
+
+    def __enter__(self) -> "Warnings":
+        DRAWING.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        DRAWING.removeHandler(self)

@@ -55,7 +55,9 @@ class LengthView:
 
     def example(self, model: str, example: int, length: int) -> go.Figure:
         """Attention and prediction of one model after `length` tokens of one example."""
-        return example_figure(self.variants.example(model, example), length, f"{model}, example {example}")
+        read = self.variants.example(model, example)
+        figure = example_figure(read, length, f"{model}, example {example}")
+        return figure.update_layout(meta=dict(model=model, example=example, length=min(length, read.longest)))
 
     def _chosen(self, dropout: tuple[str, ...], weights: tuple[str, ...], seed: str) -> pd.DataFrame:
         rows = self.table[self.table["dropout"].isin(dropout) & self.table["weights"].isin(weights)]
@@ -155,8 +157,11 @@ class LengthExplorer(Explorer):
             CheckpointError: a path holds no checkpoint.
             ValueError: checkpoints of several organisms.
         """
-        table = compare(checkpoints, sequences=sequences, progress=True) if table is None else table
-        self.view = LengthView(table, Variants(checkpoints))
+        variants = Variants(checkpoints)
+        if table is None:
+            variants.require_one_organism()
+            table = compare(checkpoints, sequences=sequences, progress=True)
+        self.view = LengthView(table, variants)
         seeds = [ALL_SEEDS, *map(str, sorted(table["seed"].dropna().unique()))]
         dropouts = sorted(table["dropout"].dropna().unique(), key=lambda label: (label != "none", label))
         trained = table["train_length"].dropna()

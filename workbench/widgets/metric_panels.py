@@ -68,6 +68,11 @@ def reference(letter: str, panel: int) -> str:
     return f"{letter}{panel if panel > 1 else ''}"
 
 
+def heading(text: str) -> Json:
+    """The title of a whole figure: what it is of, in the margin that `grid` leaves above the panels' titles."""
+    return dict(text=text, font=dict(size=13, color=MUTED), yref="container", y=1, yanchor="top", pad=dict(t=10, b=0))
+
+
 def vertical_line(panel: int, x: float, chosen: bool) -> Json:
     """A line across a panel: the chosen place of a slider, or the training length."""
     line = dict(color=INK, width=1.5) if chosen else dict(color=MUTED, width=1.5, dash="longdashdot")
@@ -99,9 +104,8 @@ def metric_panels(
         layout[axis("y", panel)] |= {key: value for key, value in scales[metric].layout.items() if key != "title_text"}
         if panel >= 3:
             layout[axis("x", panel)] |= {"title": {"text": x_title, "standoff": 2}}
-    head = dict(text=title, font=dict(size=13, color=MUTED), yref="container", y=1, yanchor="top", pad=dict(t=10, b=0))
     legend = dict(x=0.705, y=0.43, xanchor="left", yanchor="top", font=dict(size=11.5), itemwidth=36)
-    return traces, layout | dict(height=HEIGHT, title=head, legend=legend)
+    return traces, layout | dict(height=HEIGHT, title=heading(title), legend=legend)
 
 
 def _panel(drawn: Sequence[Curve], scale: Scale, panel: int) -> Iterator[Json]:

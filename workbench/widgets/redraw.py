@@ -5,7 +5,7 @@ take long; so what was drawn before is remembered and the differences go out in 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ import plotly.graph_objects as go
 import traitlets
 from ipywidgets import widget_serialization
 from jaxtyping import Float
+from plotly.callbacks import Points
 
+from workbench.figures.theme import TEMPLATE
 from workbench.widgets.plotly_in_page import LIVE_FIGURE_SCRIPT, PlotlyScript, plotly_script
 
 Json = dict[str, Any]
+LOW = 200
 CHOSEN = "chosen"
 """The name of shapes that are vertical lines at the place of a slider."""
 
@@ -24,9 +27,30 @@ CHOSEN = "chosen"
 def figure_of(traces: Sequence[Json], layout: Json) -> go.Figure:
     """A figure of traces and layout as plain data, unchecked: plotly's check of every property takes longer than the drawing.
 
-    Tests check them instead: `go.Figure(figure.to_dict())` raises for a property that does not exist.
+    Tests check them instead, by `checked`. What is shared by all of it, such as the model, stands in the layout's `meta` and so
+    in the table of an export (`drawn_data`).
     """
     return go.Figure(dict(data=list(traces), layout=layout), _validate=False)
+
+
+def checked(figure: go.Figure) -> go.Figure:
+    """The same figure with every property checked and as plotly keeps it, which what reads figures relies on.
+
+    Raises ValueError for a property that does not exist or cannot have its value.
+    """
+    return go.Figure([trace.to_plotly_json() for trace in figure.data], figure.layout.to_plotly_json())
+
+
+def blank(words: str, before: Json | None = None) -> go.Figure:
+    """A picture of nothing but a sentence, low, or as high as the one of the layout that was there `before`.
+
+    The axes of that stay, unseen, since plotly guesses ranges for axes that come anew.
+    """
+    old: Json = before or dict(template=TEMPLATE, height=LOW, xaxis={}, yaxis={})
+    kept: Json = {name: old[name] for name in ("template", "height", "margin") if name in old}
+    kept |= {name: axis | dict(visible=False) for name, axis in old.items() if name.startswith(("xaxis", "yaxis"))}
+    text = dict(text=words, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+    return figure_of([], kept | dict(annotations=[text]))
 
 
 def cells(values: Float[np.ndarray, "row column"]) -> list[list[float | None]]:
@@ -47,14 +71,32 @@ class LiveFigure(go.FigureWidget):
 
     def __init__(self, figure: go.Figure):
         """Starts as `figure`."""
-        super().__init__(figure)
+        self._drawn_traces, self._drawn_layout = _parts(figure)
+        super().__init__(self._drawn_traces, self._drawn_layout)
         # the mode bar would cover titles, and a double click undoes a zoom; responsive follows the page's width
         self._config = {"displayModeBar": False, "responsive": True}
-        self._drawn_traces, self._drawn_layout = _parts(figure)
+        self._clicked: dict[int, Callable[..., None]] = {}
 
     @traitlets.default("script")
     def _shared_script(self) -> PlotlyScript:
         return plotly_script()
+
+    def on_cell(self, places: Collection[int], choose: Callable[[int, int], None]) -> None:
+        """Calls `choose(row, column)` when a cell of one of these traces is clicked; `places` are those of heatmaps, from 0.
+
+        Also where such a trace is drawn only later.
+        """
+
+        def clicked(_: object, points: Points, __: object) -> None:
+            for row, column in zip(points.ys, points.xs, strict=True):
+                choose(int(row), int(column))
+
+        self._clicked |= dict.fromkeys(places, clicked)
+        self._listen(0)
+
+    def clear(self, words: str) -> None:
+        """Shows nothing but a sentence, in the same place."""
+        self.redraw(blank(words, self._drawn_layout))
 
     def redraw(self, figure: go.Figure) -> None:
         """Shows `figure` in place of what is shown, in one batch.
@@ -80,9 +122,17 @@ class LiveFigure(go.FigureWidget):
                 _set(self.layout, layout_news)
         if len(after) > len(kept):
             self.add_traces(after[len(kept) :])
+            self._listen(len(kept))
         self._drawn_traces, self._drawn_layout = after, layout
         shapes = enumerate(layout.get("shapes", ()))
         self.chosen_lines = [(place, shape["x0"]) for place, shape in shapes if shape.get("name") == CHOSEN]
+
+    def _listen(self, first: int) -> None:
+        """Traces from number `first` on are new, and nothing listens to them yet."""
+        traces: Any = self.data
+        for place, trace in enumerate(traces[first:], start=first):
+            if place in self._clicked:
+                trace.on_click(self._clicked[place])
 
 
 def _only_lines_move(news: Json, drawn: Json) -> bool:
@@ -95,13 +145,19 @@ def _unplaced(shapes: Sequence[Json] | None) -> list[Json]:
 
 
 def _parts(figure: go.Figure) -> tuple[list[Json], Json]:
-    return [trace.to_plotly_json() for trace in figure.data], figure.layout.to_plotly_json()
+    """Traces and layout but for its `meta`: that is for tables, and where it differs plotly draws the whole figure anew."""
+    layout = figure.layout.to_plotly_json()
+    layout.pop("meta", None)
+    return [trace.to_plotly_json() for trace in figure.data], layout
 
 
 def _news(old: Json, now: Json) -> Json:
-    """What differs, by path (`line.color`); lists, such as shapes and annotations, as wholes: of these plotly draws no more."""
+    """What differs, by path (`line.color`); lists, such as shapes and annotations, as wholes: of these plotly draws no more.
+
+    The type of an axis stands before its range, which plotly would turn into one of the new type.
+    """
     news: Json = {}
-    for key in old.keys() | now.keys():
+    for key in sorted(old.keys() | now.keys(), key=lambda key: (key != "type", key)):
         before, after = old.get(key), now.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             news |= {f"{key}.{path}": value for path, value in _news(before, after).items()}

@@ -22,11 +22,12 @@ from models.labels import averaging_label
 from models.transformer import with_weights
 from workbench.evaluation import evaluate
 from workbench.figures.theme import length_range
+from workbench.run import RUN_FILE, read_run
 from workbench.trainer import Trainer
 from workbench.training import Row, train
-from workbench.training_config import TrainingConfig
+from workbench.training_config import TrainingConfig, changed_fields
 from workbench.widgets.background import Progress, Stopped
-from workbench.widgets.explorer import Explorer, slider
+from workbench.widgets.explorer import Explorer, NothingYet, slider
 from workbench.widgets.metric_panels import PANELS, axis, metric_curves, metric_panels, metric_scales, vertical_line
 from workbench.widgets.redraw import figure_of
 
@@ -40,6 +41,8 @@ SECONDS = 1.0
 class Moment:
     """One measurement during training."""
 
+    run: str
+    step: int
     table: pd.DataFrame
     title: str
 
@@ -76,6 +79,13 @@ def quick_config(
     )
 
 
+def settings_of(config: TrainingConfig) -> dict[str, float | None]:
+    """What `quick_config` was given, but for the steps, which may change; `vocab` is None of another task."""
+    rates, averaging = config.model.dropout.model_dump(), config.averaging
+    once = dict(vocab=config.task.vocab, train_length=config.train_length, seed=config.seed)
+    return {**once, **rates, "decay": averaging.decay, "eta": averaging.eta}
+
+
 def measure(trainer: Trainer, sequences: int = SEQUENCES) -> pd.DataFrame:
     """Rows of `evaluate` for raw, ema and bema at the trainer's present step, on sequences that it does not train on."""
     config = trainer.config
@@ -90,18 +100,16 @@ def measure(trainer: Trainer, sequences: int = SEQUENCES) -> pd.DataFrame:
 
 
 class WatchView:
-    """What is shown, as a pure function of which of the measured moments is looked at."""
+    """What is shown, as a pure function of which of the measured moments of one run is looked at."""
 
     def __init__(self) -> None:
         """Nothing measured yet."""
         self.moments: list[Moment] = []
 
     def figure(self, moment: int) -> go.Figure:
-        """Metrics by length of raw, EMA and BEMA at a moment, counted from 1; before the first, a sentence."""
+        """Metrics by length of raw, EMA and BEMA at a moment, counted from 1; raises NothingYet before the first."""
         if not self.moments:
-            text = dict(text="press Start: curves by length will move here while it trains", showarrow=False)
-            blank = dict(visible=False)
-            return figure_of([], dict(height=200, xaxis=blank, yaxis=blank, annotations=[text | dict(x=0.5, y=0.5)]))
+            raise NothingYet("press Start: curves by length will move here while it trains")
         chosen = self.moments[max(moment, 1) - 1]
         drawn = metric_curves(chosen.table, "length")
         traces, layout = metric_panels(drawn, metric_scales(drawn), "length", chosen.title)
@@ -109,7 +117,8 @@ class WatchView:
         for panel in panels:
             layout[axis("x", panel)] |= {"range": list(length_range(chosen.table))}
         trained = int(chosen.table["train_length"].iloc[0])
-        return figure_of(traces, layout | {"shapes": [vertical_line(panel, trained, chosen=False) for panel in panels]})
+        layout["shapes"] = [vertical_line(panel, trained, chosen=False) for panel in panels]
+        return figure_of(traces, layout | {"meta": {"run": chosen.run, "step": chosen.step}})
 
 
 class TrainAndWatch(Explorer):
@@ -119,6 +128,7 @@ class TrainAndWatch(Explorer):
         """Runs are written into `folder`, under names that are not taken yet."""
         self.folder = Path(folder)
         self.view = WatchView()
+        self._moments: dict[Path, list[Moment]] = {}
         self._halt = threading.Event()
         self._measured = 0.0
         controls: dict[str, Any] = {
@@ -155,8 +165,14 @@ class TrainAndWatch(Explorer):
 
     @property
     def run(self) -> Path:
-        """The folder of the run, which `load`, `compare` and the other explorers take."""
-        return self.folder / self.name.value
+        """The folder of the run, which `load`, `compare` and the other explorers take.
+
+        Raises ValueError for a name with path parts and for none.
+        """
+        name = self.name.value.strip()
+        if Path(name).name != name or name in ("", ".."):
+            raise ValueError(f"'{name}' cannot be the name of a run; give a plain name, without slashes")
+        return self.folder / name
 
     def start(self) -> None:
         """Begins the run, or goes on with it where it was paused."""
@@ -177,13 +193,12 @@ class TrainAndWatch(Explorer):
     def _train(self, progress: Progress) -> str:
         settings = {name: value for name, value in self.state.items() if name != "moment"}
         config, run = quick_config(**settings), self.run
-        if not run.exists():
-            self.view.moments.clear()
-            self.controls["moment"].value = 0
+        self._require_same_settings(run, config)
+        self._show_moments_of(run)
         self._measured = 0.0
 
         def on_log(trainer: Trainer, row: Row) -> None:
-            self._watch(trainer, row)
+            self._watch(run, trainer, row)
             try:
                 progress(trainer.step / config.steps, f"step {trainer.step:,} of {config.steps:,}, loss {row['loss']:.3f}")
             except Stopped:
@@ -193,14 +208,38 @@ class TrainAndWatch(Explorer):
         finished = read_card(run_checkpoints(run)[-1]).step == config.steps
         return f"saved as '{run}'" + ("; it is finished" if finished else "; Start goes on with it")
 
-    def _watch(self, trainer: Trainer, row: Row) -> None:
+    def _watch(self, run: Path, trainer: Trainer, row: Row) -> None:
         if time.monotonic() - self._measured < SECONDS and trainer.step < trainer.config.steps:
             return
-        title = f"step {trainer.step:,} of {trainer.config.steps:,} · loss {row['loss']:.4f} nats · dash-dotted: trained to"
-        self.view.moments.append(Moment(measure(trainer), title))
+        at = f"step {trainer.step:,} of {trainer.config.steps:,}"
+        title = f"{run.name} · {at} · loss {row['loss']:.4f} nats · dash-dotted: trained to"
+        self.view.moments.append(Moment(run.name, trainer.step, measure(trainer), title))
         moment, seen = self.controls["moment"], len(self.view.moments)
         moment.max, moment.value = seen, seen
         self._measured = time.monotonic()
+
+    def _show_moments_of(self, run: Path) -> None:
+        """What was measured of this run here: nothing of a new one, nor of one that is begun again after it was deleted."""
+        if not run.exists():
+            self._moments.pop(run, None)
+        with self._lock:
+            self.view.moments = self._moments.setdefault(run, [])
+            moment, seen = self.controls["moment"], len(self.view.moments)
+            moment.max, moment.value = seen, seen
+            self.renew()
+
+    def _require_same_settings(self, run: Path, config: TrainingConfig) -> None:
+        """Raises ValueError where the run is there with other settings, in the words of the controls."""
+        if not (run / RUN_FILE).exists():
+            return
+        before = read_run(run).config
+        then = {name: value for name, value in settings_of(before).items() if value is not None}
+        changed = [f"{self.controls[name].description} {value:g}" for name, value in then.items() if value != self.state[name]]
+        if changed or changed_fields(before, config):
+            begun = ", ".join(changed) or "settings that this widget does not have"
+            raise ValueError(
+                f"{run.name} was begun with {begun}; set that again to go on with it, or press Stop or give another name"
+            )
 
     def _free_name(self) -> str:
         number = 1

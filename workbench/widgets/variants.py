@@ -4,10 +4,14 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 
+import pandas as pd
+
+from models.labels import labels
 from models.tasks import make_task
 from probes.residual_stream import Model
 from probes.subject import subject
 from workbench.comparison import Variant, find_checkpoints
+from workbench.figures.curves import organisms
 from workbench.widgets.example import Example, read_example
 
 KEPT_MODELS, KEPT_EXAMPLES = 4, 64
@@ -35,6 +39,14 @@ class Variants:
         """The longest input that any of them takes and its task poses."""
         cards = [variant.checkpoint.card for variant in self.by_name.values()]
         return max(min(make_task(card.task).longest, card.model.context) for card in cards)
+
+    def require_one_organism(self) -> None:
+        """Raises ValueError for checkpoints of several tasks or vocabularies, which no figure shows together."""
+        cards = [variant.checkpoint.card for variant in self.by_name.values()]
+        found = organisms(pd.DataFrame([labels(card, make_task(card.task), "raw") for card in cards]))
+        if len(found) > 1:
+            named = ", ".join(f"{name} ({', '.join(rows['checkpoint'].unique()[:3])})" for name, rows in found.items())
+            raise ValueError(f"the checkpoints are of several tasks or vocabularies, {named}; give those of one")
 
     def _load(self, name: str) -> Model:
         variant = self.by_name[name]

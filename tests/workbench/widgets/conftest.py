@@ -1,7 +1,8 @@
-"""What the tests of widgets share: tiny runs, and figures that plotly has checked."""
+"""What the tests of widgets share: tiny runs, figures that plotly has checked, and clicks."""
 
 import plotly.graph_objects as go
 import pytest
+from plotly.callbacks import Points
 
 from models.config import DropoutRates
 
@@ -31,3 +32,9 @@ def othello_run(tmp_path_factory):
 def checked():
     """Builds a figure again with every property checked, which explorers leave out for speed, and returns it."""
     return lambda figure: go.Figure([trace.to_plotly_json() for trace in figure.data], figure.layout.to_plotly_json())
+
+
+@pytest.fixture
+def click():
+    """Clicks a cell of a trace of a live picture, as the page tells it."""
+    return lambda picture, trace, row, column: picture.data[trace]._dispatch_on_click(Points(xs=[column], ys=[row]), None)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from plotly.callbacks import Points
 
 from models.hooked import load
 from models.importers import import_checkpoint
@@ -40,13 +39,21 @@ def test_entropy_and_effective_tokens_stand_beside_uniform_attention(explorer, c
     assert explorer.pictures[1].layout.shapes[0].x0 == 20
 
 
-def test_a_click_chooses_a_head_and_one_that_is_not_there_is_a_sentence(explorer):
-    explorer._choose(None, Points(xs=[2], ys=[1]), None)
+def test_a_click_chooses_a_head_and_one_that_is_not_there_is_a_sentence(explorer, click):
+    click(explorer.pictures[0], 0, 1, 2)
+    assert explorer.state["layer"] == 1 and explorer.state["head"] == 2
+    click(explorer.pictures[0], 1, 0, 0)  # a cell of the pattern is no head
     assert explorer.state["layer"] == 1 and explorer.state["head"] == 2
     explorer.set(model="none-0, raw")
     assert "has no layer 1, head 2" in explorer.background.message.value
     explorer.set(layer=0, head=0)
     assert not explorer.background.message.value
+
+
+def test_titles_say_which_model_example_and_length(explorer):
+    explorer.set(model="game, bema", example=4, layer=1, head=0, length=11)
+    for picture in explorer.pictures:
+        assert picture.layout.title.text == "game, bema · example 4 · length 11 · layer 1, head 0"
 
 
 def test_a_real_othello_gpt_of_8_layers_and_8_heads(othello_gpt_file, tmp_path, checked):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from workbench.comparison import compare
+from workbench.widgets import checkpoint_timeline
 from workbench.widgets.checkpoint_timeline import CheckpointTimeline, TimelineView
 from workbench.widgets.metric_panels import PANELS
 
@@ -31,3 +32,9 @@ def test_weights_are_chosen_and_one_step_is_no_course(runs):
     assert names == {f"{dropout}, {weights}" for dropout in dropouts for weights in ("ema", "bema")}
     with pytest.raises(ValueError, match="two training steps"):
         TimelineView(compare(runs, sequences=5))
+
+
+def test_runs_of_several_tasks_are_refused_before_anything_is_measured(runs, othello_run, monkeypatch):
+    monkeypatch.setattr(checkpoint_timeline, "compare", lambda *_, **__: pytest.fail("measured first"))
+    with pytest.raises(ValueError, match="of several tasks or vocabularies"):
+        CheckpointTimeline([runs[0], othello_run])

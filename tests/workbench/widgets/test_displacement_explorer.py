@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from plotly.callbacks import Points
 
 from models.checkpoint import find_checkpoint, read_card, read_weights, save_checkpoint
 from models.hooked import load, plain_state
@@ -50,12 +49,20 @@ def test_a_failing_length_names_its_counterexample(runs):
     assert "beyond" in verdict(certificate, 99)
 
 
-def test_a_click_chooses_the_pair(runs):
+@pytest.mark.parametrize("table", range(3))
+def test_a_click_chooses_the_pair(runs, click, table):
     explorer = DisplacementExplorer(runs[:1])
-    explorer._choose(None, Points(xs=[5], ys=[2]), None)
+    click(explorer.pictures[0], table, 2, 5)
     assert explorer.state["row"] == 2 and explorer.state["column"] == 5
     frame = explorer.pictures[0].layout.shapes[0]
     assert (frame.x0, frame.y0) == (4.5, 1.5)
+
+
+def test_titles_say_which_model_and_which_form_of_its_tables(runs):
+    explorer = DisplacementExplorer(runs[:2])
+    explorer.set(model="none-1, ema", gauge=True)
+    assert explorer.pictures[0].layout.title.text == "none-1, ema · tables: gauge and row constants taken off"
+    assert explorer.pictures[1].layout.title.text.startswith("none-1, ema<br>length ")
 
 
 def test_a_model_that_is_not_minimal_is_refused(othello_run, runs):

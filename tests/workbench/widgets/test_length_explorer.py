@@ -6,6 +6,7 @@ from models.hooked import load
 from workbench.comparison import compare
 from workbench.figures.theme import PALETTE
 from workbench.metrics import METRICS
+from workbench.widgets import length_explorer
 from workbench.widgets.length_explorer import LengthExplorer
 from workbench.widgets.metric_panels import PANELS
 
@@ -74,6 +75,12 @@ def test_the_example_shows_the_model_that_was_chosen(explorer, runs, checked):
     assert set(np.flatnonzero(~np.isnan(np.asarray(illegal.y, float)))) == set(read.tokens[:4])
     assert np.isclose(sum(attention.y), 1) and len(attention.y) == 4 and np.isclose(sum(target.y), 1)
     assert illegal.marker.color == PALETTE[1]
+
+
+def test_checkpoints_of_several_tasks_are_refused_before_anything_is_measured(runs, othello_run, monkeypatch):
+    monkeypatch.setattr(length_explorer, "compare", lambda *_, **__: pytest.fail("measured first"))
+    with pytest.raises(ValueError, match=r"Othello \(game\), set complement, v = 8 \(none-0, none-1\); give those of one"):
+        LengthExplorer([*runs[:2], othello_run])
 
 
 def test_games_that_end_early_show_their_last_length(othello_run, checked):

@@ -1,6 +1,7 @@
 """What the Othello explorer shows: each number against a forward pass made here, each picture against the numbers."""
 
 import re
+import threading
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -15,13 +16,17 @@ from models.othello import labels
 from models.othello.task import OthelloTask
 from models.streams import Draw
 from models.transformer import Transformer
+from workbench.rerun_from import CleanRun
 from workbench.widgets.background import Stopped
-from workbench.widgets.othello_explorer import OthelloExplorer
+from workbench.widgets.othello_explorer import OthelloExplorer, measuring
+from workbench.widgets.othello_explorer.effects import advantage, one_position, others
+from workbench.widgets.othello_explorer.lens import at_strength
 from workbench.widgets.othello_explorer.lenses import open_lenses
-from workbench.widgets.othello_explorer.look import Look, tables
+from workbench.widgets.othello_explorer.look import Look
 from workbench.widgets.othello_explorer.page import pictures, standalone, still
 from workbench.widgets.othello_explorer.pool import Pool, random_pool, read_pool, scan
 from workbench.widgets.othello_explorer.state import CHOICES, act, start
+from workbench.widgets.othello_explorer.tables import tables
 
 NAME = "othello-mini-none"
 
@@ -80,31 +85,69 @@ def test_attention_is_the_pattern_of_the_last_move_and_moves_belong_to_who_made_
     assert len(discs) == 64
 
 
-def test_removal_and_direct_shares_agree_with_passes_made_here(look, lenses):
-    asked = Look(lenses, act(lenses, look.state, "ask", move=int(look.probability.argmax())))
+def strengthened(part, strength):
+    """A hook for a pass made here: what a part writes, multiplied."""
+    layer, head = part
+    if head is None:
+        return f"blocks.{layer}.hook_mlp_out", lambda value, hook: strength * value
+
+    def scale(value, hook):
+        factor = torch.ones(value.shape[2]).index_fill(0, torch.tensor([head]), strength)
+        return value * factor[:, None]
+
+    return f"blocks.{layer}.attn.hook_z", scale
+
+
+def advantage_of(logits, move):
+    """Against all other moves; token 0 is padding and no move."""
+    others = [token for token in range(1, len(logits)) if token != move]
+    return float(logits[move] - logits[others].mean())
+
+
+CHANGES = {"clean": [], "changed": [((1, 2), 0.5), ((1, 3), 2.0), ((2, None), -1.0)]}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES.keys())
+def test_removal_and_direct_shares_agree_with_passes_made_here(look, lenses, monkeypatch, changes):
+    """All removals by the plain model, which is fast, also where strengths are changed."""
+    monkeypatch.setattr(CleanRun, "_through_hooks", lambda *_: pytest.fail("a pass of the hooked model for each part"))
+    state = look.state
+    for (layer, head), strength in changes:
+        state = act(lenses, act(lenses, state, "part", layer=layer, head=head), "strength", value=strength)
+    asked = Look(lenses, act(lenses, state, "ask", move=int(look.probability.argmax())))
     found, model, move = asked.effects(), load(NAME), asked.state.move
+    hooks = [strengthened(*change) for change in changes]
 
-    def advantage(logits):
-        others = torch.arange(len(logits)) != move
-        return float(logits[move] - logits[others].mean())
-
-    clean = advantage(logits_of(model, look))
+    clean = advantage_of(logits_of(model, look, hooks), move)
     assert found.positions == 1 and found.advantage == pytest.approx(clean, abs=1e-4)
-    for (layer, head), removed in zip(asked.lens.parts, found.removed, strict=True):
-        point = f"blocks.{layer}.hook_mlp_out" if head is None else f"blocks.{layer}.attn.hook_z"
-
-        def zero(value, hook, head=head):
-            mask = torch.ones(value.shape[2] if head is not None else 1)
-            mask[0 if head is None else head] = 0
-            return value * (mask[:, None] if head is not None else mask)
-
-        assert removed == pytest.approx(advantage(logits_of(model, look, [(point, zero)])) - clean, abs=2e-4)
+    for part, removed in zip(asked.lens.parts, found.removed, strict=True):
+        without = logits_of(model, look, [*hooks, strengthened(part, 0.0)])
+        assert removed == pytest.approx(advantage_of(without, move) - clean, abs=2e-4)
     direct = sum(value for (kind, _, _), value in found.direct.items() if kind != "total")
     assert direct == pytest.approx(clean, abs=1e-3)
     assert found.lens[-1] == pytest.approx(clean, abs=1e-3)  # the last half block is the model itself
-    assert found.probability[-1] == pytest.approx(look.probability[move], abs=1e-5)
+    assert found.probability[-1] == pytest.approx(asked.probability[move], abs=1e-5)
     legal = look.believed.legal_tokens
-    assert found.illegal_mass[-1] == pytest.approx(look.probability[~legal].sum(), abs=1e-5)
+    assert found.illegal_mass[-1] == pytest.approx(asked.probability[~legal].sum(), abs=1e-5)
+
+
+def test_padding_is_none_of_the_other_moves(look):
+    favoured = torch.from_numpy(look.believed.legal_tokens)[None]
+    logits = torch.randn(1, 61, generator=torch.Generator().manual_seed(0))
+    legal, illegal = logits[favoured], logits[0, 1:][~favoured[0, 1:]]
+    for padding in (-1e3, 1e3):
+        logits[0, 0] = padding
+        assert float(advantage(logits, favoured)) == pytest.approx(float(legal.mean() - illegal.mean()), abs=1e-5)
+    assert int(others(favoured).sum()) + int(favoured.sum()) == 60
+
+
+def test_strengths_leave_the_weights_as_they_were(look):
+    model = load(NAME)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ZeroDivisionError), at_strength(model, (1, 2), 0.0), at_strength(model, (2, None), 1 / 3):
+        assert not torch.equal(logits_of(model, look), logits_of(load(NAME), look))
+        raise ZeroDivisionError
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_the_probe_reads_the_stream_and_wrong_squares_are_counted_against_the_true_board(look, lenses):
@@ -236,7 +279,144 @@ def test_tables_hold_what_is_drawn(look):
     assert predictions.loc[predictions["legal"], "target"].sum() == pytest.approx(1)
     assert len(frames["attention"]) == 16 * 22 and len(frames["effects"]) == 20
     silent = Look(look.lenses, act(look.lenses, look.state, "new"))
-    assert list(tables(silent)) == ["game"]
+    assert list(tables(silent)) == ["state", "game"]
+
+
+def test_tables_of_the_probe_hold_its_boards_beside_the_true_one(look, lenses):
+    square = next(at for at, disc in enumerate(look.position.discs) if disc != 2)
+    edited = Look(lenses, act(lenses, look.state, "edit", square=square))
+    frames = tables(edited)
+    boards = frames["probe_boards"]
+    assert len(boards) == 5 * 64 and list(boards["square"][:2]) == ["a1", "b1"]
+    words = ["mine", "theirs", "empty"]
+    for layer in range(5):
+        rows = boards[boards["layer"] == layer]
+        assert [words.index(word) for word in rows["read"]] == edited.decoded[layer].tolist()
+        assert [words.index(word) for word in rows["true"]] == list(edited.position.mine)
+        assert rows["wrong"].sum() == (edited.decoded[layer] != np.array(edited.believed.mine)).sum()
+    assert (boards["true"] != boards["edited"]).sum() == 5
+    wrong = frames["probe_wrong_squares"]
+    np.testing.assert_array_equal(wrong["wrong"].to_numpy().reshape(5, -1), edited.wrong_squares())
+    errors = frames["edit_errors"]
+    assert tuple(errors["errors"]) == edited.errors and set(errors["legal"]) == {edited.believed.legal_tokens.sum()}
+    assert "edit_errors" not in tables(look)
+
+
+def test_tables_of_a_scan_hold_its_means_and_how_many_positions_they_are_of(look, lenses):
+    found = scan(look.lens, Pool("two", random_pool(lenses.board, 2).tokens[:, :6]))
+    frames = tables(Look(lenses, replace(look.state, scan=found)))
+    effects, direct, depth = (frames[f"scan_{name}"] for name in ("effects", "direct", "depth"))
+    for name in ("removed", "removed_illegal_mass"):
+        np.testing.assert_allclose(effects[name] * 12, getattr(found.effects, name), rtol=1e-9)
+    assert set(effects["positions"]) == set(direct["positions"]) == set(depth["positions"]) == {12}
+    shares = direct.loc[direct["component"] != "total", "direct"]
+    assert shares.sum() == pytest.approx(found.effects.advantage / 12, abs=1e-3)
+    np.testing.assert_allclose(depth["illegal_mass"] * 12, found.effects.illegal_mass, rtol=1e-9)
+    assert set(frames) >= {"effects", "direct", "depth"}  # of the position beside those of the scan
+
+
+def test_the_table_of_the_state_says_what_the_others_are_of(look, lenses):
+    state = act(lenses, act(lenses, look.state, "part", layer=1, head=2), "strength", value=0.5)
+    state = act(lenses, act(lenses, state, "ask", move=19), "against", name=f"{NAME}, ema")
+    frame = tables(Look(lenses, state))["state"]
+    told = dict(zip(frame["what"], frame["value"], strict=True))
+    assert told["model"] == f"{NAME}, raw" and told["weights"] == "raw" and told["compared with"] == f"{NAME}, ema"
+    assert told["moves"] == state.game.text[:44] and told["tab"] == "one move" and told["chosen part"] == "layer 1 head 2"
+    assert told["strengths"] == "layer 1 head 2 x 0.5" and told["edits"] == "none" and told["asked about"] == "c3"
+    assert told["pool"] == "64 random games" and told["scan"] == "none" and len(told["sha256"]) == 64
+
+
+def test_every_export_has_a_folder_of_its_own(tmp_path):
+    explorer = OthelloExplorer([NAME])
+    first = explorer.export(tmp_path)
+    kept = {path: path.read_bytes() for path in first}
+    explorer.act("new")
+    second = explorer.export(tmp_path)
+    assert {path.parent.name for path in first} == {"othello-explorer-1"}
+    assert {path.name for path in second} == {"page.html", "state.csv", "game.csv"}
+    assert {path.parent.name for path in second} == {"othello-explorer-2"}
+    assert sorted(second[0].parent.iterdir()) == sorted(second)
+    assert {path: path.read_bytes() for path in first} == kept
+
+
+def test_any_square_can_be_asked_about_and_a_second_click_takes_it_back(look, lenses):
+    illegal = next(token for token in range(1, 61) if not look.believed.legal_tokens[token])
+    for move in (int(look.probability.argmax()), illegal):
+        asked = Look(lenses, act(lenses, act(lenses, look.state, "set", tab="one move"), "ask", move=move))
+        page = pictures(asked)
+        for place, key in (("panel", f"ask{OthelloTask().board.square(move)}"), ("ranking", f"move{move}")):
+            steps = dict(re.findall(r'data-key="([^"]*)" data-step="ask" data-arguments="([^"]*)"', page[place]))
+            if key in steps:
+                assert steps.pop(key) == "{&quot;move&quot;: null}"
+                assert len(steps) == 59 or place == "ranking"
+                assert "null" not in "".join(steps.values())
+            else:
+                assert (place, move) == ("ranking", illegal)
+        back = act(lenses, asked.state, "ask", move=None)
+        assert back.move is None and "the legal moves</b>" in pictures(Look(lenses, back))["panel"]
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Measurements that begin when the gate is opened."""
+    opened, begun = threading.Event(), threading.Event()
+
+    def waiting(*arguments):
+        begun.set()
+        opened.wait(60)
+        return one_position(*arguments)
+
+    monkeypatch.setattr(measuring, "one_position", waiting)
+    opened.begun = begun
+    return opened
+
+
+def test_a_move_is_measured_beside_the_page_and_only_the_one_asked_last(gate):
+    explorer = OthelloExplorer([NAME])
+    explorer.act("show", moves=20)
+    moves = [int(token) for token in explorer.look.probability.argsort()[-3:]]
+    explorer.act("ask", move=moves[0])
+    assert gate.begun.wait(60) and "Measuring what each head" in explorer.panel and explorer.status["progress"]["running"]
+    first = explorer.look.question
+    for move in moves[1:]:
+        explorer.act("ask", move=move)
+    explorer.act("set", measure="total_variation")  # asks the same
+    assert "Measuring what each head" in explorer.panel
+    gate.set()
+    explorer.measuring.background.wait(60)
+    lens, last = explorer.look.lens, explorer.look.question
+    assert list(lens.effects) == [last] and first != last  # the others were given up
+    assert explorer.panel == pictures(explorer.look)["panel"] and "without it: the advantage" in explorer.panel
+    expected = one_position(explorer.lenses.fresh(lens.name), last)
+    np.testing.assert_allclose(lens.effects[last].removed, expected.removed, rtol=1e-9)
+    assert not explorer.measuring.busy and not explorer.status["progress"]["running"] and not explorer.status["words"]
+
+
+def test_a_measurement_can_be_stopped_and_asked_for_again(gate):
+    explorer = OthelloExplorer([NAME])
+    explorer.act("show", moves=20)
+    explorer.act("set", tab="one move")
+    assert gate.begun.wait(60)
+    explorer._received(None, {"step": "stop", "number": 1}, [])
+    gate.set()
+    explorer.measuring.background.wait(60)
+    assert "Not measured" in explorer.panel and "stopped" in explorer.status["progress"]["words"]
+    explorer.act("set", tab="one move")
+    explorer.measuring.background.wait(60)
+    assert "without it: the advantage" in explorer.panel
+
+
+def test_a_game_of_the_model_is_played_beside_the_page():
+    explorer = OthelloExplorer([NAME])
+    told = []
+    explorer.observe(lambda change: told.append(change["new"]["progress"]), "status")
+    before = explorer.state
+    explorer._received(None, {"step": "random", "arguments": {"by": "model"}, "number": 1}, [])
+    assert explorer.answered == 1
+    explorer.playing.wait(60)
+    assert explorer.state == act(open_lenses([NAME]), before, "random", by="model")
+    assert any("plays move" in one["words"] and one["running"] and 0 < one["share"] < 1 for one in told)
+    assert not explorer.status["progress"]["running"] and "moves played" in explorer.status["progress"]["words"]
 
 
 def test_other_shapes_of_model_are_read_too(tmp_path):

@@ -5,9 +5,14 @@ import random
 import pytest
 import torch
 
+from models.checkpoint import Card, save_checkpoint
+from models.config import ModelConfig, TaskConfig
+from models.hooked import load
 from models.othello.board import board_of_size
 from models.othello.games import generate
+from models.transformer import Transformer
 from probes.intervention import EMPTY
+from workbench.widgets.background import Stopped
 from workbench.widgets.othello_explorer.game import Edit, Game, random_game, read_game
 from workbench.widgets.othello_explorer.lenses import open_lenses
 from workbench.widgets.othello_explorer.state import NOTHING, STEPS, act, start
@@ -58,7 +63,20 @@ def test_an_edited_position_is_the_board_with_these_squares_and_its_legal_moves(
     assert edited.black_moves == position.black_moves
 
 
-@pytest.mark.parametrize("text", ["f5d6c3d3c4", "F5 D6 C3 D3 C4", "1. f5 d6 2. c3 d3 3. c4", "f5\nd6 c3\nd3c4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "f5d6c3d3c4",
+        "F5 D6 C3 D3 C4",
+        "1. f5 d6 2. c3 d3 3. c4",
+        "1.f5 d6 2.c3 d3 3.c4",
+        "1 f5 2 d6 3 c3 4 d3 5 c4",
+        "1) f5 d6\n2) c3 d3\n3) c4",
+        "f5-d6-c3-d3-c4",
+        "f5, d6, c3; d3, c4",
+        "f5\nd6 c3\nd3c4",
+    ],
+)
 def test_transcripts_are_read_as_people_write_them(text):
     assert read_game(text, BOARD).text == "f5d6c3d3c4"
 
@@ -72,11 +90,37 @@ def test_transcripts_are_read_as_people_write_them(text):
         ("f5d", "move 2"),
         ("e4", "centre"),
         ("f5d6" * 31, "at most 60"),
+        ("1.f5 5d", "move 2.*'5d' is no square"),
+        ("f5 -- d6", "after move 1: a pass is marked where a move is legal"),
+        ("pass f5", "after move 0: a pass is marked"),
     ],
 )
 def test_what_is_no_game_is_refused_with_the_reason(text, told):
     with pytest.raises(ValueError, match=told):
         read_game(text, BOARD)
+
+
+@pytest.mark.parametrize("mark", ["--", "pass", "PA"])
+def test_passes_may_be_marked_where_a_side_had_to_pass(mark):
+    """A side passes where the other moves twice: black plays discs of number 1, 3, ... only as long as nobody has passed."""
+    passing = 0
+    for number in range(40):
+        game = random_game(BOARD, number)
+        words, mover = [], True
+        for moves, square in enumerate(game.squares):
+            if moves and game.positions[moves].black_moves == mover:
+                words.append(mark)
+                passing += 1
+            mover = game.positions[moves].black_moves
+            words.append("abcdefgh"[square % 8] + str(square // 8 + 1))
+        assert read_game(" ".join(words), BOARD) == game
+        assert read_game(" ".join([*words, mark, mark]), BOARD) == game  # at the end both pass
+    assert passing > 5
+
+
+def test_what_is_wrong_with_a_pasted_game_is_told_without_a_number_of_a_game():
+    with pytest.raises(ValueError, match="^the game, move 2: f5 .* is illegal for white, the square is taken"):
+        read_game("f5f5", BOARD)
 
 
 def test_a_game_round_trips_through_its_transcript():
@@ -181,8 +225,51 @@ def test_moving_on_takes_edits_back_and_nothing_compares_by_default(lenses):
     torch.testing.assert_close(torch.tensor(edited.believed.mine[square]), torch.tensor(1 - state.position.mine[square]))
 
 
-def test_checkpoints_that_do_not_fit_are_refused():
+def test_a_game_of_the_model_is_played_once_and_can_be_stopped(lenses):
+    lens, told = lenses.fresh(lenses.names[0]), []
+    game = lens.own_game(5, lambda share, words: told.append(share))
+    assert game.positions[-1].over and len(told) == len(game.tokens) and told == sorted(told) and told[0] == 0 and told[-1] < 1
+    assert lens.own_game(5, lambda *_: pytest.fail("played again")) is game
+
+    def stop(share, words):
+        if share > 0.5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        lens.own_game(6, stop)
+    assert 6 not in lens.games
+
+
+def make_checkpoint(folder, name, seed, board=8, step=None):
+    vocab = board * board - 3
+    config = ModelConfig(vocab=vocab, context=vocab - 2, layers=1, heads=2, width=8, head_width=4)
+    card = Card(name=name, model=config, task=TaskConfig(name="othello", board=board), step=step)
+    save_checkpoint(folder, card, {"raw": Transformer(config, seed=seed).state_dict()})
+    return folder
+
+
+def test_checkpoints_of_one_name_and_step_stay_apart_in_the_order_given(tmp_path):
+    """seed1/run beside seed0/run: each is there under a name of its own, with its own weights, the first given first."""
+    folders = [make_checkpoint(tmp_path / f"seed{seed}" / "run", "run", seed) for seed in (1, 0)]
+    opened = open_lenses(folders)
+    assert len(set(opened.names)) == 2
+    for name, folder in zip(opened.names, folders, strict=True):
+        assert str(folder) in name
+        torch.testing.assert_close(opened.lens(name).model.W_E, load(folder).W_E, rtol=0, atol=0)
+        assert opened.lens(name).name == name
+    assert start(opened).model == opened.names[0]
+    assert len(open_lenses([*folders, folders[0]]).names) == 2  # given twice, there once
+
+
+def test_checkpoints_of_one_run_are_told_apart_by_step(tmp_path):
+    folders = [make_checkpoint(tmp_path / str(step), "run", step, step=step) for step in (20, 10)]
+    assert open_lenses(folders).names == ["run step 20, raw", "run step 10, raw"]
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no checkpoint was given"):
         open_lenses([])
     with pytest.raises(ValueError, match="trained on set-complement"):
         open_lenses(["othello-mini-none", "set-complement-v32-none-seed0"])
+    with pytest.raises(ValueError, match=r"boards of sizes \[6, 8\]"):
+        open_lenses(["othello-mini-none", make_checkpoint(tmp_path / "six", "six", 0, board=6)])

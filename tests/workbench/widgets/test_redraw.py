@@ -1,5 +1,10 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import plotly.graph_objects as go
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +78,37 @@ def test_a_chosen_line_is_left_to_the_page_to_move():
     live.moves_lines = True
     live.redraw(lines_at(4, name=CHOSEN))
     assert len(sent) == 1 and live.chosen_lines == [(19, 4)] and live.layout.shapes[19].x0 == 4
+
+
+@pytest.mark.parametrize("seed", range(4))  # of Python's hashes, by which the order of keys would else be drawn
+def test_an_axis_is_told_its_type_before_its_range(seed):
+    order = """
+from workbench.widgets.redraw import _news
+linear, logarithmic = dict(yaxis=dict(visible=False)), dict(yaxis=dict(range=[-2, 0], tickvals=[0.1, 1], type="log"))
+print(*_news(linear, logarithmic))
+"""
+    told = subprocess.run([sys.executable, "-c", order], env=os.environ | {"PYTHONHASHSEED": str(seed)}, capture_output=True)
+    assert told.stdout.decode().split()[0] == "yaxis.type"
+
+
+def test_a_cleared_picture_keeps_its_axes_unseen():
+    scatter = dict(type="scatter", y=np.arange(1, 5))
+    layout = dict(height=321, title=dict(text="t"), yaxis=dict(type="log", range=[-1, 1]), xaxis2=dict(range=[0, 2]))
+    live = LiveFigure(figure_of([scatter], layout))
+    live.clear("nothing")
+    assert [note.text for note in live.layout.annotations] == ["nothing"] and live.data[0].visible is False
+    assert live.layout.height == 321 and live.layout.title.text is None
+    assert not live.layout.yaxis.visible and not live.layout.xaxis2.visible
+    assert live.layout.yaxis.type == "log" and live.layout.yaxis.range == (-1, 1)
+    live.redraw(figure_of([scatter], layout))
+    assert live.layout.yaxis.visible is None and live.data[0].visible is None and not live.layout.annotations
+
+
+def test_what_only_tables_say_is_not_sent():
+    live = LiveFigure(figure_of([dict(type="scatter", y=np.arange(5))], dict(meta=dict(length=3))))
+    sent = messages(live)
+    live.redraw(figure_of([dict(type="scatter", y=np.arange(5))], dict(meta=dict(length=4))))
+    assert not sent and live.layout.meta is None
 
 
 def test_gaps_are_none_as_json_has_no_nan():

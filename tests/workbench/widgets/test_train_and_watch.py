@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from models.checkpoint import find_checkpoint, read_weights
@@ -46,3 +47,62 @@ def test_the_next_run_has_a_new_name_and_impossible_settings_are_a_sentence(tmp_
     watch.start()
     watch.background.wait(60)
     assert "train length 20 is longer than 5" in watch.background.message.value and not (tmp_path / "watched-2").exists()
+
+
+def run_to_its_end(watch):
+    watch.start()
+    watch.background.wait(60)
+    return watch.background.message.value
+
+
+def test_moments_belong_to_the_run_that_is_shown_and_titles_name_it(tmp_path):
+    watch = TrainAndWatch(tmp_path)
+    watch.set(**SETTINGS | dict(steps=100))
+    assert "it is finished" in run_to_its_end(watch)
+    first = list(watch.view.moments)
+    watch.name.value = "other"
+    watch.set(seed=5)
+    assert "it is finished" in run_to_its_end(watch)
+    assert {moment.run for moment in watch.view.moments} == {"other"}
+    assert watch.controls["moment"].max == len(watch.view.moments) and "other · step 100" in watch.pictures[0].layout.title.text
+
+    again = TrainAndWatch(tmp_path)  # another session: "other" is there already, and nothing of it was measured here
+    again.set(**SETTINGS | dict(steps=100))
+    again.name.value = "third"
+    assert "it is finished" in run_to_its_end(again)
+    again.name.value = "other"
+    again.set(seed=5, steps=120)
+    assert "it is finished" in run_to_its_end(again)
+    assert {moment.run for moment in again.view.moments} == {"other"} and again.view.moments[-1].step == 120
+
+    watch.name.value = "watched-1"
+    watch.set(seed=4, steps=120)
+    assert "it is finished" in run_to_its_end(watch)
+    assert watch.view.moments[: len(first)] == first and watch.controls["moment"].max == len(watch.view.moments) > len(first)
+
+
+def test_other_settings_after_a_pause_are_one_sentence_with_the_remedies_of_the_widget(tmp_path):
+    watch = TrainAndWatch(tmp_path)
+    watch.set(**SETTINGS | dict(steps=100))
+    run_to_its_end(watch)
+    watch.set(vocab=16, attention=0.3)
+    said = "watched-1 was begun with vocabulary 6, attention dropout 0.1; set that again to go on with it, or press Stop"
+    assert said in run_to_its_end(watch)
+    watch.stop()
+    assert "watched-2" in run_to_its_end(watch) and watch.view.moments[-1].run == "watched-2"
+
+
+@pytest.mark.parametrize("name", ["a/b/../c", "", "  ", "..", ".", "/tmp/elsewhere"])
+def test_a_run_has_a_plain_name(tmp_path, name):
+    watch = TrainAndWatch(tmp_path / "runs")
+    watch.name.value = name
+    assert f"'{name.strip()}' cannot be the name of a run; give a plain name" in run_to_its_end(watch)
+    assert not list(tmp_path.iterdir())
+
+
+def test_before_the_start_there_is_a_sentence_and_nothing_to_export(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    watch = TrainAndWatch()
+    assert watch.figures()[0].layout.annotations[0].text.startswith("press Start")
+    watch.export_box.button.click()
+    assert "press Start" in watch.background.message.value and not list(tmp_path.iterdir())

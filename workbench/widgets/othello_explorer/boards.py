@@ -266,6 +266,25 @@ def decoded_board(title: str, position: Position, decoded: Int[np.ndarray, "squa
     return drawing(places.width, places.height, title, *parts)
 
 
+def asked_board(title: str, believed: Position, chosen: int | None) -> str:
+    """The board to ask about any move by clicking, legal or not; a click on the one asked about takes that back."""
+    places = Grid(believed.board, 30, top=20)
+    squares = []
+    for square, disc in enumerate(believed.discs):
+        token = believed.board.token_of_square[square]
+        content = places.cover(square, fill="transparent") + places.disc(square, disc)
+        if believed.is_legal(square):
+            content += places.ring(square, TARGET_RADIUS, "#ffffff", stroke_width=1.4, stroke_dasharray="3 2")
+        if token and token == chosen:
+            content += places.cover(square, fill="none", stroke=SKY, stroke_width=3)
+        told = f"{places.name(square)}, {COLOURS[disc]}{', legal' if believed.is_legal(square) else ''}"
+        told += ", asked about" if token and token == chosen else ""
+        step = {"move": None if token == chosen else token}
+        squares.append(button(f"ask{square}", told, "ask" if token else None, step, places.at(square), content))
+    head = text(places.left, 13, title, size=12, font_weight="600")
+    return drawing(places.width, places.height, title, head + places.ground() + grid(title, *squares))
+
+
 def edit_board(title: str, believed: Position, edits: Sequence[Edit]) -> str:
     """The board to edit by clicking: edited squares have a pink ring, and clicking one again takes its edit back."""
     places = Grid(believed.board, 30, top=20)

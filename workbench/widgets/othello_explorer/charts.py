@@ -70,7 +70,8 @@ def ranking(
         words = muted(22, y + 12, str(order.index(token) + 1), anchor="end") + text(34, y + 13, name, 13, font_weight="600")
         share_text = text(left + width + 60, y + 12, percent(share), 11.5, anchor="end")
         content = back + words + mark + bar + tick + share_text + delta
-        return button(f"move{token}", told, "ask", {"move": token}, (number, 0), content, chosen=token == chosen)
+        step = {"move": None if token == chosen else token}  # a second click asks about the legal moves again
+        return button(f"move{token}", told, "ask", step, (number, 0), content, chosen=token == chosen)
 
     heads = (
         muted(22, 14, "rank", anchor="end")

@@ -1,10 +1,11 @@
 """What each part of a model does for an answer: logit lens by half block, removal of every head and MLP, direct attribution.
 
-For: one move at one position, and the same summed over many. The answer is the *advantage* of some favoured tokens: their mean
-logit minus the mean logit of all others. Favouring one move asks about that move; favouring the legal ones asks what tells
-legal from illegal. Logits themselves have no zero, differences have.
+For: one move at one position, and the same summed over many. The answer is the *advantage* of some favoured moves: their mean
+logit minus the mean logit of all other moves (padding is none). Favouring one move asks about that move; favouring the legal
+ones asks what tells legal from illegal. Logits themselves have no zero, differences have.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,10 +14,30 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from models.othello.board import PAD
 from models.transformer import Transformer
+from workbench.components import What
 from workbench.logit_attribution import Component, attribute
 from workbench.rerun_from import CleanRun, cells_of, plain_form
-from workbench.widgets.othello_explorer.lens import Changes, Lens, stream_points
+from workbench.widgets.background import Progress
+from workbench.widgets.othello_explorer.lens import Changes, Lens, Part, stream_points
+
+Sums = Float[Tensor, "quantity"]
+"""Of the advantage and of the illegal mass, over the asked positions."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about one position."""
+
+    tokens: tuple[int, ...]
+    """the moves before it"""
+    changes: Changes
+    """what is done to the model"""
+    favoured: tuple[int, ...]
+    """whose advantage"""
+    legal: tuple[int, ...]
+    """which tokens may come next"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +46,7 @@ class Effects:
 
     positions: int
     advantage: float
-    """mean favoured logit - mean other logit, in logits"""
+    """mean favoured logit - mean logit of the other moves, in logits"""
     probability: Float[np.ndarray, "depth"]
     """of the favoured tokens together, read off the stream at every half block, in [0, 1]"""
     lens: Float[np.ndarray, "depth"]
@@ -50,6 +71,10 @@ class Effects:
         with np.errstate(invalid="ignore"):
             return np.asarray(getattr(self, name), dtype=float) / np.float64(self.positions)
 
+    def mean_direct(self) -> Float[np.ndarray, "component"]:
+        """The values of `direct` divided by the number of positions, in its order."""
+        return np.array(list(self.direct.values())) / self.positions
+
 
 def effects(
     lens: Lens,
@@ -57,33 +82,48 @@ def effects(
     favoured: Bool[Tensor, "game position vocab"],
     legal: Bool[Tensor, "game position vocab"],
     asked: Bool[Tensor, "game position"],
-    changes: Changes | None = None,
     stand_in: Transformer | None = None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Effects:
-    """Measures everything at the asked positions of some games.
+    """Measures everything at the asked positions of some games, of the model as it is while this runs.
 
     Args:
         lens: the model.
         tokens: games, no longer than the model takes.
-        favoured: whose advantage; at least one token and not all at every asked position.
+        favoured: whose advantage; at least one move and not all at every asked position.
         legal: which tokens may come next.
         asked: which positions count.
-        changes: what else is done to the model in every pass.
-        stand_in: `plain_form` of the model, for speed, where there are no changes.
+        stand_in: `plain_form` of the model, for speed.
+        progress: called with the share done after every few removals; may raise to stop.
     """
-    model, changes = lens.model, changes or Changes()
-    device = model.cfg.device
+    model, device = lens.model, lens.model.cfg.device
     tokens, favoured, legal, asked = (value.to(device) for value in (tokens, favoured, legal, asked))
-    with lens.changed(changes), torch.no_grad():
+    removed: dict[Part, Sums] = {}
+
+    def remove(what: What) -> Sums:
+        """Adds to `removed`; returns the sums without a removal."""
+        run = CleanRun(model, stand_in, tokens, what)
+        for cells, logits in run.with_replaced(cells_of(model, what), lambda point, value: torch.zeros(())):
+            progress(len(removed) / len(lens.parts))
+            removed.update({(cell.layer, cell.head): sums(one) for cell, one in zip(cells, logits, strict=True)})
+        return sums(run.logits)
+
+    def sums(logits: Float[Tensor, "game position vocab"]) -> Sums:
+        rows = logits[asked].double()
+        illegal = (rows.softmax(-1) * ~legal[asked]).sum()
+        return torch.stack([advantage(rows, favoured[asked]).sum(), illegal])
+
+    with torch.no_grad():
         points = stream_points(model)
         _, cache = model.run_with_cache(tokens, names_filter=lambda name: name in points)
         stacked = rearrange([cache[point][asked] for point in points], "depth row width -> depth row width")
         by_depth = lens.depth_logits(stacked)
-        direct = attribute(model, tokens, favoured)
-        heads, clean = _removals(lens, tokens, "heads", favoured, legal, asked, stand_in)
-        mlps, _ = ([], clean) if model.cfg.attn_only else _removals(lens, tokens, "mlp", favoured, legal, asked, stand_in)
+        direct = attribute(model, tokens, favoured, others(favoured))
+        clean = remove("heads")
+        if not model.cfg.attn_only:
+            remove("mlp")
     mass = by_depth.double().softmax(-1)
-    changed = torch.stack([sums for _, sums in sorted([*heads, *mlps], key=lambda found: _order(found[0]))]) - clean
+    changed = torch.stack([removed[part] for part in lens.parts]) - clean
     return Effects(
         positions=int(asked.sum()),
         advantage=float(clean[0]),
@@ -97,56 +137,32 @@ def effects(
 
 
 def advantage(logits: Float[Tensor, "*lead row vocab"], favoured: Bool[Tensor, "row vocab"]) -> Float[Tensor, "*lead row"]:
-    """The mean logit of the favoured tokens minus that of the others."""
-    share = favoured / favoured.sum(-1, keepdim=True) - ~favoured / (~favoured).sum(-1, keepdim=True)
+    """The mean logit of the favoured moves minus that of the other moves."""
+    rest = others(favoured)
+    share = favoured / favoured.sum(-1, keepdim=True) - rest / rest.sum(-1, keepdim=True)
     return (logits * share).sum(-1)
 
 
-Sums = Float[Tensor, "quantity"]
+def others(favoured: Bool[Tensor, "*rows vocab"]) -> Bool[Tensor, "*rows vocab"]:
+    """All moves that are not favoured; padding is no move."""
+    return (~favoured).index_fill(-1, torch.tensor([PAD], device=favoured.device), False)
 
 
-def _removals(
-    lens: Lens,
-    tokens: Int64[Tensor, "game position"],
-    what: str,
-    favoured: Bool[Tensor, "game position vocab"],
-    legal: Bool[Tensor, "game position vocab"],
-    asked: Bool[Tensor, "game position"],
-    stand_in: Transformer | None,
-) -> tuple[list[tuple[tuple[int, int | None], Sums]], Sums]:
-    """The summed advantage and illegal mass without each head or MLP, and as it is."""
+def one_position(lens: Lens, question: Question, progress: Progress = lambda *_: None) -> Effects:
+    """The effects after the last of some moves; kept by the lens. `progress` may raise to stop."""
+    if question not in lens.effects:
+        moves, positions = torch.tensor([question.tokens]), len(question.tokens)
+        vocab = torch.arange(lens.subject.task.vocab)
+        masks = (torch.isin(vocab, torch.tensor(tokens)) for tokens in (question.favoured, question.legal))
+        favoured, legal = (repeat(mask, "vocab -> 1 position vocab", position=positions) for mask in masks)
+        asked = torch.arange(positions)[None] == positions - 1
 
-    def sums(logits: Float[Tensor, "game position vocab"]) -> Sums:
-        rows = logits[asked].double()
-        illegal = (rows.softmax(-1) * ~legal[asked]).sum()
-        return torch.stack([advantage(rows, favoured[asked]).sum(), illegal])
+        def told(share: float) -> None:
+            progress(share, f"measuring what each head and MLP of {lens.name} does here")
 
-    run = CleanRun(lens.model, stand_in, tokens, what)  # type: ignore[arg-type]
-    found: list[tuple[tuple[int, int | None], Sums]] = []
-    for cells, logits in run.with_replaced(cells_of(lens.model, what), lambda point, value: torch.zeros(())):  # type: ignore[arg-type]
-        found += [((cell.layer, cell.head), sums(one)) for cell, one in zip(cells, logits, strict=True)]
-    return found, sums(run.logits)
-
-
-def _order(part: tuple[int, int | None]) -> tuple[int, int]:
-    """Heads of a layer before its MLP, as `Lens.parts` has them."""
-    return part[0], 1 << 30 if part[1] is None else part[1]
-
-
-def one_position(
-    lens: Lens,
-    tokens: tuple[int, ...],
-    changes: Changes,
-    favoured: Bool[np.ndarray, "vocab"],
-    legal: Bool[np.ndarray, "vocab"],
-) -> Effects:
-    """The effects after the last of some moves; kept by the lens."""
-    key = (tokens, changes, favoured.tobytes(), legal.tobytes())
-    if key not in lens.effects:
-        shape = "vocab -> 1 position vocab"
-        wanted, allowed = (repeat(torch.from_numpy(mask), shape, position=len(tokens)) for mask in (favoured, legal))
-        asked = torch.arange(len(tokens))[None] == len(tokens) - 1
-        moves = torch.tensor([tokens])
-        stand_in = None if changes != Changes() else plain_form(lens.model, moves.to(lens.subject.device))
-        lens.keep(lens.effects, key, effects(lens, moves, wanted, allowed, asked, changes, stand_in))
-    return lens.effects[key]
+        told(0.0)
+        with lens.changed(question.changes):
+            # an edit acts through hooks, which the plain model has not
+            stand_in = None if question.changes.edits else plain_form(lens.model, moves.to(lens.subject.device))
+            lens.keep(lens.effects, question, effects(lens, moves, favoured, legal, asked, stand_in, told))
+    return lens.effects[question]

@@ -9,6 +9,7 @@ state (`page.pictures`), and all that can be clicked is a step (`state.STEPS`) t
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from workbench.metrics import METRICS
 from workbench.sentence import sentence
 from workbench.widgets.background import Background
 from workbench.widgets.othello_explorer.lenses import open_lenses
-from workbench.widgets.othello_explorer.look import Look, tables
+from workbench.widgets.othello_explorer.look import Look
+from workbench.widgets.othello_explorer.measuring import Measuring
 from workbench.widgets.othello_explorer.page import pictures, standalone, still
 from workbench.widgets.othello_explorer.pool import Scan, scan
 from workbench.widgets.othello_explorer.state import CHOICES, NOTHING, STRENGTHS, act, start
+from workbench.widgets.othello_explorer.tables import part_name, tables
 
 HERE = Path(__file__).parent
 
@@ -57,11 +60,14 @@ class OthelloExplorer(anywidget.AnyWidget):
         super().__init__()
         self.lenses = open_lenses(checkpoints, probes)
         self.state = start(self.lenses)
-        self.fitting, self.scanning = Background(), Background()
+        self.fitting, self.playing, self.scanning = Background(), Background(), Background()
+        self.measuring = Measuring(self.lenses, then=self.refresh)
+        self._works = (self.fitting, self.playing, self.measuring.background, self.scanning)
         self._last_started = self.scanning
         self._lock = threading.RLock()  # a lens is used by one thread at a time
-        for part in (self.scanning.bar, self.scanning.message, self.fitting.bar, self.fitting.message):
-            part.observe(lambda _: self._tell(), "value")
+        for work in self._works:
+            for part, trait in ((work.bar, "value"), (work.message, "value"), (work.bar.layout, "display")):
+                part.observe(lambda _: self._tell(), trait)
         self.on_msg(self._received)
         self.refresh()
 
@@ -72,6 +78,7 @@ class OthelloExplorer(anywidget.AnyWidget):
             turned = (before.tab, before.model) != (self.state.tab, self.state.model)
             if self.state.tab == "probe" and (turned or self.look.lens.fitting):  # not at every step: it may have been stopped
                 self._fit_where_needed()
+            self._measure_where_needed()
             self.refresh()
 
     @property
@@ -82,7 +89,7 @@ class OthelloExplorer(anywidget.AnyWidget):
     def refresh(self) -> None:
         """Draws the present state; only what differs is sent."""
         with self._lock, self.hold_sync():
-            for place, picture in pictures(self.look).items():
+            for place, picture in pictures(replace(self.look, pending=self._pending)).items():
                 setattr(self, place, picture)
             self.controls = self._controls()
 
@@ -105,18 +112,38 @@ class OthelloExplorer(anywidget.AnyWidget):
             return f"{found.effects.positions} positions done"
 
         self._last_started = self.scanning
-        self.scanning.start(work, then=self._tell)
+        self.scanning.start(work)
+
+    def play(self) -> None:
+        """Begins to draw a game that the model plays with itself, on a thread of its own, and shows a position of it."""
+        state = self.state
+
+        def work(progress: Callable[..., None]) -> str:
+            progress(0.0, "loading a model of its own")
+            game = self.lenses.fresh(state.model).own_game(state.draws, progress)
+            with self._lock:
+                if (self.state.model, self.state.draws) != (state.model, state.draws):
+                    return "the game is not shown, since another was drawn or another model chosen"
+                lens = self.look.lens
+                lens.keep(lens.games, state.draws, game)
+                self.act("random", by="model")
+            return f"{len(game.tokens)} moves played"
+
+        self._last_started = self.playing
+        self.playing.start(work)
 
     def export(self, folder: str | Path = "exports", name: str = "othello-explorer") -> list[Path]:
-        """Writes what is shown as one HTML file and the data behind it as CSV; returns their paths."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Writes what is shown as HTML and the data behind it as CSV; returns their paths.
+
+        Each export has a folder of its own, `exports/othello-explorer-1` and so on.
+        """
         with self._lock:
-            files = {f"{name}-{table}.csv": frame.to_csv(index=False) for table, frame in tables(self.look).items()}
-            files |= {f"{name}.html": f'<!doctype html><meta charset="utf-8">{standalone(self.look)}\n'}
+            files = {f"{table}.csv": frame.to_csv(index=False) for table, frame in tables(self.look).items()}
+            files |= {"page.html": f'<!doctype html><meta charset="utf-8">{standalone(self.look)}\n'}
+        place = _new_folder(Path(folder), name)
         for file, words in files.items():
-            write_file(folder / file, words.encode())
-        return [folder / file for file in files]
+            write_file(place / file, words.encode())
+        return [place / file for file in files]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and a still picture for whatever shows notebooks without widgets."""
@@ -131,6 +158,24 @@ class OthelloExplorer(anywidget.AnyWidget):
         with self._lock:
             self.state = replace(self.state, scan=found)
             self.refresh()
+
+    @property
+    def _unmeasured(self) -> bool:
+        """Whether the tab shows effects that are not known yet."""
+        look = self.look
+        asks = self.state.tab == "one move" and look.why_silent is None and bool(look.favoured.any())
+        return asks and look.question not in look.lens.effects
+
+    @property
+    def _pending(self) -> str | None:
+        if not self._unmeasured:
+            return None
+        return "Measuring what each head and MLP does here." if self.measuring.busy else "Not measured: ask again."
+
+    def _measure_where_needed(self) -> None:
+        if self._unmeasured:
+            self._last_started = self.measuring.background
+        self.measuring.ask(self.look if self._unmeasured else None)
 
     def _fit_where_needed(self) -> None:
         lens = self.look.lens
@@ -151,11 +196,7 @@ class OthelloExplorer(anywidget.AnyWidget):
             return "probe fitted"
 
         self._last_started = self.fitting
-        self.fitting.start(work, then=self._ended)
-
-    def _ended(self) -> None:
-        self.refresh()
-        self._tell()
+        self.fitting.start(work, then=self.refresh)
 
     def _received(self, _: object, content: dict[str, Any], buffers: list[memoryview]) -> None:
         """A step from the front end; where it fails, a sentence says why and nothing else changes."""
@@ -169,12 +210,14 @@ class OthelloExplorer(anywidget.AnyWidget):
     def _take(self, step: str, arguments: dict[str, Any], buffers: list[memoryview]) -> None:
         if step == "scan":
             self.scan()
+        elif step == "random" and arguments.get("by") == "model":
+            self.play()
         elif step == "stop":
-            self.fitting.stop()
-            self.scanning.stop()
+            for work in self._works:
+                work.stop()
         elif step == "export":
             paths = self.export()
-            self._tell(f"written: {', '.join(map(str, paths))}", error=False)
+            self._tell(f"written: page.html and {len(paths) - 1} tables in {paths[0].parent}", error=False)
         else:
             if buffers:
                 arguments["data"] = bytes(buffers[0])
@@ -189,13 +232,12 @@ class OthelloExplorer(anywidget.AnyWidget):
     @property
     def _at_work(self) -> Background:
         """Whose progress is shown: one that works, else who worked last."""
-        shown = [one for one in (self.fitting, self.scanning) if one.bar.layout.display != "none"]
+        shown = [one for one in self._works if one.bar.layout.display != "none"]
         return shown[0] if shown else self._last_started
 
     def _controls(self) -> dict[str, Any]:
         """What the front end's controls offer and hold."""
         state, lens = self.state, self.lenses.lens(self.state.model)
-        layer, head = state.part
         return {
             "choices": {name: list(values) for name, values in CHOICES.items()},
             "chosen": {name: getattr(state, name) for name in CHOICES},
@@ -208,7 +250,7 @@ class OthelloExplorer(anywidget.AnyWidget):
             "shown": state.shown,
             "moves": len(state.game.tokens),
             "transcript": state.game.text,
-            "part": f"layer {layer} {'MLP' if head is None else f'head {head}'}",
+            "part": part_name(state.part),
             "strength": state.strength,
             "strengths": list(STRENGTHS),
             "changed": len(state.strengths),
@@ -219,3 +261,15 @@ class OthelloExplorer(anywidget.AnyWidget):
             "move": "" if state.move is None else lens.subject.task.token_label(state.move),
             "pool": state.pool.name,
         }
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """Makes the first of `name-1`, `name-2`, ... that is not there."""
+    for number in count(1):
+        place = parent / f"{name}-{number}"
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        break
+    return place

@@ -2,7 +2,10 @@
 // says which step it takes (data-step, data-arguments). Here are the controls, the keyboard, and the sending of steps.
 
 const LATEST_ONLY = new Set(["show", "strength", "edit_at"]); // of slider moves only the newest matters
-const PATIENCE = 10000; // ms until a kernel that does not answer is called absent
+const PATIENCE = 10000; // ms until it is said that no answer came
+const NO_ANSWER =
+  "No answer yet. Either the kernel is busy, and answers when it is free, or there is none, and this is a still picture: " +
+  "run the cell to bring it to life.";
 
 const HELP =
   "Tab reaches every control and picture; arrow keys move over squares, moves, heads and lengths; Enter or Space clicks. " +
@@ -41,7 +44,7 @@ function makeSender(model, complain) {
     sent = number;
     model.send({ step, arguments: args, number }, undefined, buffers);
     clearTimeout(timer);
-    timer = setTimeout(() => complain("No kernel answers: this is a still picture. Run the cell to bring it to life."), PATIENCE);
+    timer = setTimeout(() => complain(NO_ANSWER), PATIENCE);
   }
   function send(step, args = {}, buffers = []) {
     if (LATEST_ONLY.has(step) && sent > model.get("answered")) next = [step, args, buffers];
@@ -172,7 +175,7 @@ function buildPage(model, send) {
   const measure = makeChoice("measure", "measure", send);
   const place = (name) => make("div", { "data-place": name, class: `oe-place-${name}` });
   const status = make("div", { class: "oe-status", role: "status", "aria-live": "polite" });
-  const stop = makeButton("Stop", "end the fit of the probe, or the scan", () => send("stop"));
+  const stop = makeButton("Stop", "end what is at work: a fit, a measurement, a game or a scan", () => send("stop"));
   const work = make("div", { class: "oe-work", hidden: "" }, make("progress", { max: 1, value: 0 }), stop);
   const board = make("div", {}, place("boards"), game.node);
   const list = make("div", {}, place("ranking"), status, work);
@@ -209,7 +212,7 @@ function buildGame(send) {
   const load = makeButton("load transcript", "play the moves in the box; an illegal one is refused", () =>
     send("transcript", { text: transcript.value })
   );
-  const save = makeButton("export", "write what is shown as HTML and the data behind it as CSV into exports/", () => send("export"));
+  const save = makeButton("export", "write what is shown as HTML and the data behind it as CSV, into a new folder of exports/", () => send("export"));
   const help = make("details", { class: "oe-help" }, make("summary", {}, "keys"), make("p", {}, HELP));
   const update = (controls) => {
     shown.slider.max = controls.moves;

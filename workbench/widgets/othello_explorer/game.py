@@ -3,6 +3,7 @@
 For: setting up nothing illegal, whoever asks (a click, a transcript, a random draw). Not for: batches of games (`games.py`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from models.othello.board import PAD, START_BLACK, START_WHITE, Board
-from models.othello.faults import refuse_illegal
+from models.othello.faults import IllegalGame, illegal_move
 from models.othello.games import Replay, generate
 from models.othello.games import replay as replay_games
 from models.othello.notation import parse_square, square_text
@@ -101,7 +102,9 @@ class Game:
 
     def __post_init__(self) -> None:
         """Refuse illegal moves."""
-        refuse_illegal(self._replay, "game", "play legal moves only")
+        fault = illegal_move(self._replay, 0)
+        if fault is not None:
+            raise IllegalGame("the game", *fault, "play legal moves only")
 
     @cached_property
     def _replay(self) -> Replay:
@@ -119,6 +122,11 @@ class Game:
             Position(self.board, number, square, black & MASK_64, white & MASK_64, legal & MASK_64, side == 1)
             for number, (square, black, white, legal, side) in enumerate(played, start=1)
         )
+
+    def passed(self, moves: int) -> bool:
+        """Whether the side whose turn it was after `moves` moves had to pass, or the game was over."""
+        position = self.positions[moves]
+        return position.over or (moves > 0 and position.black_moves == self.positions[moves - 1].black_moves)
 
     @property
     def squares(self) -> tuple[int, ...]:
@@ -140,21 +148,37 @@ class Game:
         return Game(self.board, (*self.tokens[:moves], token))
 
 
-def read_game(text: str, board: Board) -> Game:
-    """The game of a transcript, complete or not; spaces, line ends, move numbers and upper case are allowed.
+_PARTS = re.compile(
+    r"""(?P<between> [\s,;]+ | -(?!-) | \d+(?:[.):]+|(?=\s)|$) | \.+ )  # separators and move numbers
+      | (?P<passed> -- | pass | pa )
+      | (?P<square> [a-z]\d | .{1,2} )""",
+    re.VERBOSE,
+)
 
-    Raises ValueError naming the move that cannot be read or is illegal.
+
+def read_game(text: str, board: Board) -> Game:
+    """The game of a transcript, complete or not, as people write it.
+
+    Upper case, spaces, line ends, commas, hyphens and move numbers (`1. f5 d6`, `1.f5-d6`) are allowed, and so are marks of
+    passes (`--`, `pass`, `pa`) where a side had to pass. Raises ValueError naming the move that cannot be read or is illegal.
     """
-    squares = "".join(part for part in text.lower().split() if not part.rstrip(".").isdigit())
-    if len(squares) > 2 * board.moves:
-        raise ValueError(f"the transcript has {len(squares) // 2} moves, a game has at most {board.moves}; paste one game")
-    tokens = []
-    for start in range(0, len(squares), 2):
-        try:
-            tokens.append(board.token(parse_square(squares[start : start + 2], board)))
-        except ValueError as error:
-            raise ValueError(f"transcript, move {len(tokens) + 1}: {error}") from error
-    return Game(board, tuple(tokens))
+    tokens: list[int] = []
+    passes = []
+    for part in _PARTS.finditer(text.lower()):
+        if part["passed"]:
+            passes.append(len(tokens))
+        elif part["square"]:
+            try:
+                tokens.append(board.token(parse_square(part["square"], board)))
+            except ValueError as error:
+                raise ValueError(f"transcript, move {len(tokens) + 1}: {error}") from error
+    if len(tokens) > board.moves:
+        raise ValueError(f"the transcript has {len(tokens)} moves, a game has at most {board.moves}; paste one game")
+    game = Game(board, tuple(tokens))
+    for moves in passes:
+        if not game.passed(moves):
+            raise ValueError(f"transcript, after move {moves}: a pass is marked where a move is legal; leave it out")
+    return game
 
 
 def random_game(board: Board, number: int) -> Game:

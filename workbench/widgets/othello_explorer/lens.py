@@ -1,8 +1,8 @@
 """One set of weights under study: what it predicts, attends to and holds in its stream, clean or changed.
 
 For: the forward passes behind the pictures, each kept, so that going back costs nothing. Not for: what a component does
-(`effects.py`), nor drawing. A lens is used by one thread at a time, since hooks act on every pass of its model; a thread of its
-own takes a `Lens` of its own.
+(`effects.py`), nor drawing. A lens is used by one thread at a time, since hooks and strengths act on every pass of its model; a
+thread of its own takes a `Lens` of its own.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer, load, plain
+from models.hooked import HookedTransformer, load, plain, plain_state
 from models.othello.labels import Frame
 from probes.board_fit import fit_probes
 from probes.board_probe import BoardProbe, load_probe
@@ -26,7 +26,6 @@ from probes.intervention import board_edit, editing, intervene
 from probes.intervention_score import random_direction
 from probes.residual_stream import require_input
 from probes.subject import OthelloSubject, othello_subject
-from workbench.components import component_name, find_sites, replacing
 from workbench.widgets.background import Progress
 from workbench.widgets.othello_explorer.game import Edit, Game
 
@@ -68,7 +67,9 @@ class Reading:
 class Lens:
     """A checkpoint's weights as a hooked model, with the readings made so far and its probe, once fitted."""
 
-    checkpoint: str
+    name: str
+    """what it is called in the widget: checkpoint and weights"""
+    checkpoint: Path
     weights: WeightsName
     model: HookedTransformer
     subject: OthelloSubject
@@ -77,12 +78,9 @@ class Lens:
     """whether a probe is being fitted, or is the next to be"""
     effects: dict[Any, Any] = field(default_factory=dict)
     """what `effects.one_position` found so far"""
+    games: dict[int, Game] = field(default_factory=dict)
+    """what `own_game` played so far"""
     _readings: dict[tuple[tuple[int, ...], Changes], Reading] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """What it is called in the widget: checkpoint and weights."""
-        return f"{self.subject.labels['checkpoint']}, {self.weights}"
 
     @property
     def train_length(self) -> int | None:
@@ -182,22 +180,31 @@ class Lens:
 
         return fit_probes(subject, Games(0, 0, games), [target], report=report).probes["closed-form", target]
 
+    def own_game(self, number: int, progress: Progress = lambda *_: None) -> Game:
+        """Game `number` of those that the model plays with itself, to its end or as far as it reads; kept.
+
+        Each move is drawn with its probability among the legal ones. `progress`, called before each, may raise to stop.
+        """
+        if number not in self.games:
+            self.keep(self.games, number, self._play(number, progress))
+        return self.games[number]
+
     @torch.no_grad()
-    def play_on(self, game: Game, seed: int) -> Game:
-        """The game played to its end by the model: each move drawn with its probability among the legal ones."""
-        model, random = plain(self.model), torch.Generator().manual_seed(seed)
-        longest = self.subject.longest
-        while not game.positions[-1].over and len(game.tokens) <= longest:
+    def _play(self, number: int, progress: Progress) -> Game:
+        model, random, board = plain(self.model), torch.Generator().manual_seed(number), self.subject.task.board
+        game = Game(board)
+        while not game.positions[-1].over and len(game.tokens) <= self.subject.longest:
+            progress(len(game.tokens) / board.moves, f"{self.name} plays move {len(game.tokens) + 1}")
             legal = torch.from_numpy(game.positions[-1].legal_tokens)
             logits = torch.zeros(len(legal))
             if game.tokens:
                 logits = model(torch.tensor([game.tokens], device=self.model.cfg.device))[0, -1].cpu()
             probability = logits.masked_fill(~legal, -torch.inf).softmax(-1)
-            game = Game(game.board, (*game.tokens, int(torch.multinomial(probability, 1, generator=random))))
+            game = Game(board, (*game.tokens, int(torch.multinomial(probability, 1, generator=random))))
         return game
 
 
-def open_lens(checkpoint: str, weights: WeightsName, probes: Collection[Path] = ()) -> Lens:
+def open_lens(name: str, checkpoint: Path, weights: WeightsName, probes: Collection[Path] = ()) -> Lens:
     """The lens of a checkpoint's weights, with the one of the saved probes that was fitted on them.
 
     Raises CheckpointError and ProbeError for what cannot be read, ValueError for a model that is none of Othello.
@@ -210,7 +217,7 @@ def open_lens(checkpoint: str, weights: WeightsName, probes: Collection[Path] = 
         raise ValueError(
             f"the saved probe is {probe.card.kind} in frame {probe.card.frame}; give a linear one in frame {FRAME}"
         )
-    return Lens(checkpoint, weights, model, subject, probe)
+    return Lens(name, checkpoint, weights, model, subject, probe)
 
 
 def stream_points(model: HookedTransformer) -> list[str]:
@@ -221,8 +228,20 @@ def stream_points(model: HookedTransformer) -> list[str]:
 
 @contextmanager
 def at_strength(model: HookedTransformer, part: Part, strength: float) -> Iterator[None]:
-    """While this is open, what a head (before W_O) or an MLP writes is multiplied by `strength`."""
+    """While this is open, what a head (through W_O) or an MLP writes is multiplied by `strength`.
+
+    The weights that write it are, and not an activation, so that the plain model on the same weights may stand in.
+    """
     layer, head = part
-    sites = find_sites(model, component_name("mlp" if head is None else "heads", layer), head=head)
-    with replacing(model, sites, lambda point, value: strength * value):
+    state, block = plain_state(model), f"blocks.{layer}"
+    last = "ln2_post.w", "ln2_post.b"
+    names = last if f"{block}.{last[0]}" in state else ("mlp.W_out", "mlp.b_out")
+    tensors = [state[f"{block}.{name}"] for name in names] if head is None else [state[f"{block}.attn.W_O"][head]]
+    before = [tensor.clone() for tensor in tensors]
+    try:
+        for tensor in tensors:
+            tensor.mul_(strength)
         yield
+    finally:
+        for tensor, value in zip(tensors, before, strict=True):
+            tensor.copy_(value)

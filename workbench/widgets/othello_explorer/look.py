@@ -1,4 +1,4 @@
-"""What a state shows, as numbers: the data behind every picture, and the tables that export writes.
+"""What a state shows, as numbers: the data behind every picture.
 
 For: one place that pictures, tables, tests and scripts read from; a pure function of (lenses, state). Not for: drawing.
 """
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int64
@@ -18,7 +17,7 @@ from models.othello.games import replay
 from probes.attention_dispersion import effective_tokens, row_entropy
 from probes.intervention_score import top_errors
 from workbench.metrics import position_metrics
-from workbench.widgets.othello_explorer.effects import Effects, one_position
+from workbench.widgets.othello_explorer.effects import Effects, Question, one_position
 from workbench.widgets.othello_explorer.game import Position
 from workbench.widgets.othello_explorer.lens import Changes, Lens, Reading
 from workbench.widgets.othello_explorer.lenses import Lenses
@@ -31,6 +30,8 @@ class Look:
 
     lenses: Lenses
     state: State
+    pending: str | None = None
+    """why the pictures are to do without `effects()`, in words; None where they may take the time it takes"""
 
     @property
     def lens(self) -> Lens:
@@ -183,46 +184,19 @@ class Look:
             return self.believed.legal_tokens
         return np.arange(self.lenses.board.vocab) == self.state.move
 
+    @property
+    def question(self) -> Question:
+        """What is asked of each part, here."""
+        favoured, legal = (tuple(mask.nonzero()[0].tolist()) for mask in (self.favoured, self.believed.legal_tokens))
+        return Question(self.tokens[: self.moves], self.state.changes, favoured, legal)
+
     def effects(self) -> Effects:
         """What each part does for the favoured tokens, here."""
-        key = (self.tokens[: self.moves], self.state.changes)
-        return one_position(self.lens, *key, self.favoured, self.believed.legal_tokens)
+        return one_position(self.lens, self.question)
 
 
 def _softmax(reading: Reading, moves: int) -> Float[np.ndarray, "vocab"]:
     return reading.logits[moves - 1].double().softmax(-1).numpy()
-
-
-def tables(look: Look) -> dict[str, pd.DataFrame]:
-    """The data behind the pictures, by name; all but the first are missing where the model predicts nothing."""
-    name = look.lenses.board
-    rows = {"game": pd.DataFrame({"move": range(1, len(look.state.game.tokens) + 1), "token": look.state.game.tokens})}
-    rows["game"]["square"] = [look.lens.subject.task.token_label(token) for token in look.state.game.tokens]
-    if look.why_silent is not None:
-        return rows
-    label = [look.lens.subject.task.token_label(token) for token in range(name.vocab)]
-    predictions = {"square": label, "legal": look.believed.legal_tokens, "target": look.believed.target}
-    rows["predictions"] = pd.DataFrame({**predictions, "probability": look.probability})
-    if look.reference_probability is not None:
-        rows["predictions"]["reference"] = look.reference_probability
-    heads = [part for part in look.lens.parts if part[1] is not None]
-    rows["attention"] = pd.concat(
-        pd.DataFrame(
-            {"layer": layer, "head": head, "move": range(1, look.moves + 1), "weight": look.attention(layer, head or 0)}
-        )
-        for layer, head in heads
-    )
-    found = look.effects()
-    parts = pd.DataFrame(look.lens.parts, columns=["layer", "head"]).astype("Int64")
-    removed = {"removed": found.mean("removed"), "removed_illegal_mass": found.mean("removed_illegal_mass")}
-    rows["effects"] = parts.assign(**removed, direct=[direct_of(found, part) for part in look.lens.parts])
-    depth = {name: found.mean(name) for name in ("lens", "probability", "illegal_mass")}
-    rows["depth"] = pd.DataFrame({"depth": look.lens.depths, **depth})
-    rows["lengths"] = pd.concat(
-        [pd.DataFrame({"model": which, "length": np.arange(1, len(next(iter(values.values()))) + 1), **values})
-         for which, values in look.metrics().items()]
-    )  # fmt: skip
-    return rows
 
 
 def direct_of(found: Effects, part: tuple[int, int | None]) -> float:

@@ -30,6 +30,7 @@ from workbench.widgets.othello_explorer.svg import (
     signed,
     text,
 )
+from workbench.widgets.othello_explorer.tables import part_name
 
 
 def pictures(look: Look) -> dict[str, str]:
@@ -134,15 +135,11 @@ def _lengths(look: Look) -> str:
     return charts.over_length(title, curves, look.moves, look.longest, look.lens.train_length, form, low)
 
 
-def _part_name(part: Part) -> str:
-    return f"layer {part[0]} {'MLP' if part[1] is None else f'head {part[1]}'}"
-
-
 def _attention(look: Look) -> str:
     layer, head = look.state.part
     overview = _overview(look)
     if head is None:
-        return _row(overview, _note(f"{_part_name(look.state.part)} attends to nothing; its strength can be set all the same."))
+        return _row(overview, _note(f"{part_name(look.state.part)} attends to nothing; its strength can be set all the same."))
     weights, mine = look.attention(layer, head), look.mine
     squares = look.state.game.squares[: look.moves]
     board = boards.attention_board(f"attention of layer {layer} head {head}, in %", look.position, squares, weights, mine)
@@ -187,7 +184,7 @@ def _overview(look: Look) -> str:
             number = f"{strength:g}".replace("-", "−")
             inner += element("rect", x=x + side - 22, y=y - 9, width=28, height=14, rx=7, fill=REFERENCE)
             inner += text(x + side - 8, y + 2, f"×{number}", 10, "white", "middle", font_weight="600")
-        told = f"{_part_name((layer, head))}, strength {strength:g}"
+        told = f"{part_name((layer, head))}, strength {strength:g}"
         step = {"layer": layer, "head": head}
         cells.append(button(f"part{layer}-{column}", told, "part", step, (layer, column), inner, chosen=chosen))
     layers = look.lens.model.cfg.n_layers
@@ -231,20 +228,24 @@ def _probe(look: Look) -> str:
 
 
 def _one_move(look: Look) -> str:
-    if not look.favoured.any():
-        return _note("No move is legal on the edited board; take an edit back, or click a move in the list.")
     move, label = look.state.move, look.lens.subject.task.token_label
+    board = boards.asked_board("ask: click a square", look.believed, move)
+    if not look.favoured.any():
+        return _row(board, _note("No move is legal on the edited board; take an edit back, or click a square."))
+    if look.pending:
+        return _row(board, _note(look.pending))
     asked = "the legal moves" if move is None else label(move)
     logits = look.depth_logits
     top = logits.argmax(-1)
     tops = [(label(int(token)), bool(look.believed.legal_tokens[token])) for token in top]
     ranks = [] if move is None else [int((row > row[move]).sum()) + 1 for row in logits]
     words = f"Asked: <b>{html.escape(asked)}</b> against all other moves (advantage: difference of mean logits)."
-    words += " Click a move in the list to ask about it." if move is None else ""
-    lens = look.lens
-    return f'<p class="oe-caption">{words}</p>' + _effects(
-        look.effects(), lens.depths, lens.parts, look.state.part, "this move" if move else asked, tops, ranks
+    words += " Click a move in the list or a square to ask about it" + (
+        ", again to ask about the legal moves." if move else "."
     )
+    lens = look.lens
+    measured = _effects(look.effects(), lens.depths, lens.parts, look.state.part, "this move" if move else asked, tops, ranks)
+    return f'<p class="oe-caption">{words}</p>' + _row(board, *measured)
 
 
 def _effects(
@@ -255,8 +256,8 @@ def _effects(
     asked: str,
     tops: list[tuple[str, bool]] | None = None,
     ranks: list[int] | None = None,
-) -> str:
-    """Depth, removal and direct attribution, for one position or the mean over many."""
+) -> tuple[str, str, str]:
+    """Depth; removal and direct attribution; removal and illegal mass: for one position or the mean over many."""
     depth = charts.through_depth(
         depths, found.mean("lens"), found.mean("probability"), found.mean("illegal_mass"), tops or (), ranks or (), asked
     )
@@ -275,7 +276,7 @@ def _effects(
     illegal = part_map("without it: the illegal mass", "change, in %; orange: it holds them down", mass, digits=1)
     wrote = part_map("what it writes directly", "share of the advantage, in logits", direct)
     wrote += f'<p class="oe-caption" style="max-width:270px;margin:0 0 0 4px;color:{MUTED}">beside it: {told}</p>'
-    return _row(depth, f'<div style="display:grid;gap:12px">{removed}{wrote}</div>', illegal)
+    return depth, f'<div style="display:grid;gap:12px">{removed}{wrote}</div>', illegal
 
 
 def _many(look: Look) -> str:
@@ -286,7 +287,7 @@ def _many(look: Look) -> str:
             "notebook; everything else stays usable, and Stop ends it."
         )
     head = f'<p class="oe-caption"><b>{html.escape(scan.asked)}</b></p>'
-    return head + _effects(scan.effects, scan.depths, scan.parts, look.state.part, scan.asked.split(" ·")[0])
+    return head + _row(*_effects(scan.effects, scan.depths, scan.parts, look.state.part, scan.asked.split(" ·")[0]))
 
 
 _PANELS: dict[Tab, Callable[[Look], str]] = {

@@ -98,20 +98,25 @@ def scan(
         pool: the games.
         move: the token whose advantage is asked for, where it is legal; None asks for the legal tokens' advantage everywhere.
         span: which positions, by the length the model was trained to.
-        progress: called with the share done after every few games; may raise to stop.
+        progress: called with the share done, several times in every few games; may raise to stop.
 
     Raises ValueError where no position is asked about.
     """
     stand_in = plain_form(lens.model, pool.tokens[:1, : lens.subject.longest].to(lens.model.cfg.device))
     total = None
     for first in range(0, len(pool.tokens), GAMES_AT_ONCE):
-        progress(first / len(pool.tokens), f"{first} of {len(pool.tokens)} games")
+
+        def told(share: float, first: int = first) -> None:
+            done = min(len(pool.tokens), first + share * GAMES_AT_ONCE) / len(pool.tokens)
+            progress(done, f"{first} of {len(pool.tokens)} games")
+
+        told(0.0)
         tokens = pool.tokens[first : first + GAMES_AT_ONCE, : lens.subject.longest]
         legal = labels.legal_tokens(replay(lens.subject.task.board, tokens))
         favoured = legal if move is None else torch.arange(legal.shape[-1]).eq(move).expand_as(legal)
         asked = (favoured & legal).any(-1) & (tokens != PAD) & _in_span(span, lens.train_length, tokens.shape[1])
         if asked.any():
-            found = effects(lens, tokens, favoured, legal, asked, stand_in=stand_in)
+            found = effects(lens, tokens, favoured, legal, asked, stand_in, told)
             total = found if total is None else total + found
     if total is None:
         raise ValueError(f"no position of {pool.name} is asked about; choose another move, span or pool")

@@ -130,7 +130,7 @@ def _new(lenses: Lenses, state: State) -> State:
 def _random(lenses: Lenses, state: State, by: str) -> State:
     """A whole game, played by the model or uniformly, shown up to a random move."""
     if by == "model":
-        game = lenses.lens(state.model).play_on(Game(lenses.board), state.draws)
+        game = lenses.lens(state.model).own_game(state.draws)
     elif by == "uniform":
         game = random_game(lenses.board, state.draws)
     else:
