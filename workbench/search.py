@@ -57,7 +57,7 @@ def search(
     for noun, count in (("trials", trials), ("sequences", sequences), ("members of a fleet", fleet_size)):
         require_whole(noun, count)
     usable_device(device)
-    stop = stop or threading.Event()
+    ledger.stop = stop = stop or threading.Event()
     began = time.monotonic()
     numbered = tqdm(range(trials), unit=" trials", disable=not progress, desc="drawing", leave=False)
     keys = {number: fleet_key(space.config(number)) for number in numbered}

@@ -59,20 +59,36 @@ _attempts = sa.Table(
 
 
 def _through_outages(act: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Tries again while the database is away; RuntimeError where it stays away."""
+    """Tries again while the database is away, until `stop` is set; RuntimeError where it stays away, or refuses."""
 
     @functools.wraps(act)
     def patient(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
-        try:
-            return _patiently(lambda: act(*args, **kwargs), OUTAGE_SECONDS)
-        except DATABASE_ERRORS as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise RuntimeError(
-                f"the database has not answered for {OUTAGE_SECONDS:.0f} s ({reason}); what is done is kept, and the same "
-                "command goes on once it answers"
-            ) from error
+        until, told = time.monotonic() + OUTAGE_SECONDS, False
+        ledger = args[0]
+        assert isinstance(ledger, Ledger)
+        while True:
+            try:
+                return act(*args, **kwargs)
+            except DATABASE_ERRORS as error:
+                reason = str(error.__cause__ or error).strip().splitlines()[0]
+                if not _is_away(error) or time.monotonic() > until or ledger.stop.wait(BETWEEN_TRIES_SECONDS):
+                    raise RuntimeError(
+                        f"the database is away, or refuses ({reason}); what is done is kept, and the same command goes on once "
+                        "it answers"
+                    ) from error
+                if not told:
+                    logger.warning("the database does not answer (%s); trying again for %.0f s", reason, OUTAGE_SECONDS)
+                told = True
 
     return patient
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether there is no connection, or another's lock: what passes by itself."""
+    cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
+    if not isinstance(cause, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return False
+    return cause.connection_invalidated or cause.statement is None or "locked" in str(cause)
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,8 @@ class Ledger:
         """
         self.space = space
         self.heartbeat_seconds = heartbeat_seconds
+        self.stop = threading.Event()
+        """ends the waiting for a database that is away"""
         self.storage = open_storage(url, heartbeat_seconds, stale_seconds)
         self.study = _patiently(
             lambda: optuna.create_study(storage=self.storage, study_name=study_name(space), load_if_exists=True)
@@ -329,12 +347,9 @@ def _serialise(engine: sa.Engine) -> None:
     engine.dispose()  # connections made before this would not do as told
 
 
-def _patiently(act: Callable[[], Made], seconds: float = RACE_SECONDS) -> Made:
-    """Tries again where a database answers with an error, or not at all.
-
-    So it does where two workers make the same tables or rows at the same moment, and while the network is away.
-    """
-    until = time.monotonic() + seconds
+def _patiently(act: Callable[[], Made]) -> Made:
+    """Tries again where two workers make the same tables or rows at the same moment, which databases answer with an error."""
+    until = time.monotonic() + RACE_SECONDS
     while True:
         try:
             return act()

@@ -3,10 +3,11 @@
 A check names a number and the values the claim predicts for it. It passes where the whole interval lies inside them, is
 opposed where it lies wholly outside, and is open otherwise. Intervals are widened (Bonferroni) so that with 95 % probability
 ALL checks of a study cover their true values at once. A claim is supported where all its checks pass, not supported where none
-does, and mixed otherwise. That dropout
-counters attention dispersion and EMA noisy updates is arXiv 2510.08341's abstract (first version); what either does to
-displacements, to certified lengths, at matched displacement or without label noise, and BEMA against EMA, are questions of this
-project; a norm's effect on the decay is of the second version's abstract, the shape of the decay derived here.
+does, and mixed otherwise.
+
+That dropout counters attention dispersion, and EMA noisy updates, is the abstract of arXiv 2510.08341 (first version); what
+either does to displacements, to certified lengths, at matched displacement or without label noise, and BEMA against EMA, are
+questions of this project. A norm's effect on the decay is of the second version's abstract; its shape is derived here.
 """
 
 import math

@@ -4,12 +4,13 @@ The trial is the unit that is drawn again: its seed and its parameters are what 
 intervals over sequences (`workbench/intervals.py`), whose Poisson weights are used here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from scipy import stats
 
 from workbench.intervals import CONFIDENCE, poisson_weights
@@ -17,7 +18,7 @@ from workbench.intervals import CONFIDENCE, poisson_weights
 REPLICATES = 100_000
 """So that the widened intervals of some seventy checks rest on some forty replicates beyond each end."""
 AT_ONCE = 10_000
-"""Replicates whose regressions are in memory together."""
+"""Replicates that are in memory as numbers of eight bytes."""
 RANK_REPLICATES = 2_000
 SEED = 0
 RIDGE = 1e-9
@@ -46,28 +47,32 @@ class Estimate:
         return Estimate(self.value - other.value, self.replicates - other.replicates, self.trials + other.trials)
 
 
-def trial_weights(numbers: np.ndarray) -> Float[np.ndarray, "replicate trial"]:
-    """Poisson(1) weights of every trial in every replicate, a pure function of the trial's number."""
-    return _weights_of(tuple(int(number) for number in numbers))
+def trial_weights(numbers: np.ndarray) -> Iterator[Float[np.ndarray, "replicate trial"]]:
+    """Poisson(1) weights of every trial in every replicate, `AT_ONCE` replicates at a time.
+
+    A weight is a pure function of (trial's number, replicate).
+    """
+    weights = _weights_of(tuple(int(number) for number in numbers))
+    for first in range(0, REPLICATES, AT_ONCE):
+        yield weights[first : first + AT_ONCE].astype(float)
 
 
-@lru_cache(maxsize=3)  # all trials, and those of either kind of targets
-def _weights_of(numbers: tuple[int, ...]) -> Float[np.ndarray, "replicate trial"]:
+@lru_cache(maxsize=1)
+def _weights_of(numbers: tuple[int, ...]) -> UInt8[np.ndarray, "replicate trial"]:
     return np.stack([_weights_of_one(number) for number in numbers], axis=1)
 
 
-@lru_cache(maxsize=2048)
-def _weights_of_one(number: int) -> Float[np.ndarray, "replicate"]:
-    return poisson_weights(SEED, torch.tensor([number]), REPLICATES)[0].float().numpy()  # small whole numbers
+@lru_cache(maxsize=8192)
+def _weights_of_one(number: int) -> UInt8[np.ndarray, "replicate"]:
+    return poisson_weights(SEED, torch.tensor([number]), REPLICATES)[0].to(torch.uint8).numpy()  # none is near 255
 
 
 def mean(values: Float[np.ndarray, "trial"], numbers: np.ndarray) -> Estimate:
     """The mean over trials; of paired differences, the mean paired difference."""
     if len(values) == 0:
         return Estimate(np.nan, np.full(REPLICATES, np.nan), 0)
-    weights = trial_weights(numbers)
     with np.errstate(invalid="ignore"):
-        replicates = weights @ values / weights.sum(axis=1)
+        replicates = np.concatenate([weights @ values / weights.sum(axis=1) for weights in trial_weights(numbers)])
     return Estimate(float(np.mean(values)), replicates, len(values))
 
 
@@ -75,7 +80,6 @@ def regression(
     design: Float[np.ndarray, "trial term"], values: Float[np.ndarray, "trial outcome"], numbers: np.ndarray
 ) -> list[list[Estimate]]:
     """Least-squares coefficients of every outcome on the same terms: `result[outcome][term]`; bootstrap over trials."""
-    weights = trial_weights(numbers)
     terms = design.shape[1]
     outer = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
 
@@ -84,7 +88,7 @@ def regression(
         normal += RIDGE * np.einsum("rtt->r", normal)[:, None, None] * np.eye(terms)
         return np.linalg.solve(normal, np.stack([weights @ (design * one[:, None]) for one in values.T], axis=-1))
 
-    replicates = np.concatenate([coefficients(weights[first : first + AT_ONCE]) for first in range(0, REPLICATES, AT_ONCE)])
+    replicates = np.concatenate([coefficients(weights) for weights in trial_weights(numbers)])
     fitted = np.linalg.lstsq(design, values, rcond=None)[0]
     return [
         [Estimate(float(fitted[term, outcome]), replicates[:, term, outcome], len(design)) for term in range(terms)]

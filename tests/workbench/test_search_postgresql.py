@@ -268,9 +268,26 @@ def test_a_database_that_stays_away_is_one_sentence(server, postgresql, monkeypa
     monkeypatch.setattr("workbench.search_ledger.OUTAGE_SECONDS", 0.6)
     server.stop()
     try:
-        with pytest.raises(RuntimeError, match="the database has not answered .*; what is done is kept, and the same command"):
+        with pytest.raises(RuntimeError, match="the database is away, or refuses .*; what is done is kept, and the same"):
             ledger.complete(held, 0.5, {})
         ledger.release([held])
     finally:
         server.start()
     assert ledger.completed(1) == 0
+
+
+def test_a_database_that_refuses_is_not_waited_for_and_a_stop_ends_the_waiting(server, postgresql):
+    ledger = Ledger(postgresql, SPACE, SETTINGS)
+    with ledger.storage.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE workbench_attempts RENAME TO elsewhere")
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="the database is away, or refuses .*workbench_attempts"):
+        ledger.open_numbers(2)
+    server.stop()
+    try:
+        ledger.stop.set()
+        with pytest.raises(RuntimeError, match="the database is away, or refuses"):
+            ledger.open_numbers(2)
+    finally:
+        server.start()
+    assert time.monotonic() - began < 60

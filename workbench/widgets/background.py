@@ -51,6 +51,10 @@ class Background(widgets.HBox):
         """Asks the work to stop at its next report of progress."""
         self._stop.set()
 
+    def go_on(self) -> None:
+        """Takes a stop back that the work has not seen yet."""
+        self._stop.clear()
+
     def wait(self, seconds: float | None = None) -> None:
         """Waits until the work has ended, for scripts and tests."""
         if self._thread is not None:

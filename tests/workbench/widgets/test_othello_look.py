@@ -406,6 +406,37 @@ def test_a_measurement_can_be_stopped_and_asked_for_again(gate):
     assert "without it: the advantage" in explorer.panel
 
 
+def test_a_stop_is_for_what_was_asked_before_it(gate):
+    explorer = OthelloExplorer([NAME])
+    explorer.act("show", moves=20)
+    explorer.act("set", tab="one move")
+    assert gate.begun.wait(60)
+    explorer._received(None, {"step": "stop", "number": 1}, [])
+    explorer.act("show", moves=21)  # while the pass that was stopped still goes on
+    gate.set()
+    explorer.measuring.background.wait(60)
+    assert "without it: the advantage" in explorer.panel
+
+
+def test_a_picture_that_fails_once_leaves_the_next_question_answered():
+    fails = [True]
+
+    def then():
+        if fails:
+            raise ValueError(f"drawn {fails.pop()}; draw again")
+
+    lenses = open_lenses([NAME])
+    asked = measuring.Measuring(lenses, then)
+    look = Look(lenses, act(lenses, act(lenses, start(lenses), "show", moves=12), "set", tab="one move"))
+    asked.ask(look)
+    asked.background.wait(60)
+    assert "drawn True; draw again" in asked.background.message.value
+    look.lens.effects.clear()
+    asked.ask(look)
+    asked.background.wait(60)
+    assert look.question in look.lens.effects and not asked.busy
+
+
 def test_a_game_of_the_model_is_played_beside_the_page():
     explorer = OthelloExplorer([NAME])
     told = []

@@ -49,6 +49,8 @@ class Measuring:
             begins = look is not None and not self._at_work
             self._at_work |= begins
             self._moment.clear()
+            if look is not None:
+                self.background.go_on()  # a stop was for what was asked before it
         if begins:
             self.background.wait()  # the thread before has nothing left to do, and may not have ended yet
             self.background.start(self._work)
@@ -69,7 +71,10 @@ class Measuring:
                 if self._wanted is look:
                     self._wanted = None
                     self._moment.set()
-            self._then()  # still at work, so that `ask`, whose caller may hold what this needs, does not wait for this thread
+            try:
+                self._then()  # still at work, so that `ask`, whose caller may hold what this needs, need not wait for this
+            except Exception as error:  # this thread goes on to what is asked next
+                ended = error
         if ended is not None:
             raise ended
         return ""
@@ -81,9 +86,9 @@ class Measuring:
 
     def _measure(self, look: Look, progress: Progress) -> None:
         def report(share: float, words: str) -> None:
-            progress(share, words)
             if self._wanted is not look:
                 raise _Superseded
+            progress(share, words)
 
         shown = look.lens
         if self._lens is None or self._lens.name != shown.name:
