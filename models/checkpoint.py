@@ -29,10 +29,13 @@ from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, Optimiz
 from models.default_models import default_model
 from models.durable import write_folder
 from models.plain_file import read_plain, require_plain
+from models.streams import SEEDS
 
 ZOO = Path(__file__).parent / "zoo"
 CARD_FILE = "card.json"
 MAX_CARD_BYTES = 1 << 20
+MOST = (1 << 63) - 1
+"""The greatest number that tables hold."""
 MAX_HEADER_BYTES = 1 << 20
 """Of a safetensors file: names and shapes."""
 
@@ -51,13 +54,13 @@ class Card(Config):
     """shape of the model, with its dropout rates"""
     task: TaskConfig
     """what it was trained on"""
-    train_length: int | None = Field(None, ge=1)
+    train_length: int | None = Field(None, ge=1, le=MOST)
     """longest length seen in training; None where unknown"""
-    seed: int | None = None
+    seed: int | None = Field(None, ge=0, lt=SEEDS)
     """seed of weights, data and dropout; None where unknown"""
-    step: int | None = Field(None, ge=0)
+    step: int | None = Field(None, ge=0, le=MOST)
     """optimiser steps taken; None where unknown"""
-    sequences_seen: int | None = Field(None, ge=0)
+    sequences_seen: int | None = Field(None, ge=0, le=MOST)
     """training sequences seen; None where unknown"""
     optimizer: OptimizerName | None = None
     """what trained it; None where unknown"""

@@ -39,12 +39,17 @@ def open_to_append(path: Path) -> IO[str]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Creates or replaces a file atomically: a temporary sibling, fsynced, then renamed over it. Raises as `writing` does."""
+    """Creates or replaces a file atomically: a temporary sibling, fsynced, then renamed over it. Raises as `writing` does.
+
+    OSError too where something stands there that is no plain file.
+    """
     with writing(path):
         _replace(path, data)
 
 
 def _replace(path: Path, data: bytes) -> None:
+    if path.exists() and not path.is_file():  # a folder, a pipe, a device: a file in its place would be the end of it
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     temporary = Path(name)
@@ -89,7 +94,7 @@ def _create(folder: Path, files: Mapping[str, bytes]) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Deletes what an interrupted write left behind in a folder. Only for whoever holds the folder's lock."""
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()

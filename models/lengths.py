@@ -20,6 +20,8 @@ def chosen_lengths(possible: range, lengths: Collection[SupportsIndex] | None) -
     """The lengths to report, in order; all that are possible for None. Raises ValueError for another one, and for no length."""
     if lengths is None:
         return tuple(possible)
+    if not isinstance(lengths, Collection):
+        raise ValueError(f"lengths {lengths!r} are no list; give a list of them, such as [5, 10]")
     wrong = [length for length in lengths if length not in possible]
     if wrong or not len(lengths):
         raise ValueError(

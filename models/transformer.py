@@ -234,9 +234,28 @@ class Transformer(nn.Module):
 def with_weights(config: ModelConfig, state: Mapping[str, Tensor]) -> Transformer:
     """The model of a configuration with a copy of these weights, in eval mode, on their device and in their dtype.
 
-    Raises RuntimeError, naming them, for missing, unexpected and mis-shaped keys.
+    Raises as `require_fit` does.
     """
+    require_fit(config, state)
     with torch.device("meta"):
         model = Transformer(config, seed=None)
     model.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
     return model.eval()
+
+
+def require_fit(config: ModelConfig, state: Mapping[str, Tensor]) -> None:
+    """Raises ValueError naming the first missing, unexpected and mis-shaped keys of a state dict."""
+    with torch.device("meta"):
+        own = {name: tuple(tensor.shape) for name, tensor in Transformer(config, seed=None).state_dict().items()}
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    misshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {shape}"
+        for name, shape in own.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    if missing or unexpected or misshaped:
+        named = (f"{kind} {names[:3]}" for kind, names in (("missing", missing), ("unexpected", unexpected)))
+        raise ValueError(
+            f"weights do not fit the model config: {', '.join(named)}, mis-shaped {misshaped[:3]}; use the config the weights "
+            "were saved with"
+        )

@@ -182,9 +182,9 @@ def set_complement_subject(model: Address, weights: WeightsName = "raw") -> SetC
     """
     loaded = model if isinstance(model, Model) else _plain(model, weights, "cpu")
     require_set_complement(loaded)
-    task = SetComplementTask(vocab_of(loaded))
-    found = subject(loaded, task)
-    return SetComplementSubject(loaded, task, found.card, found.weights)
+    found = subject(loaded, None if hasattr(loaded, "card") else SetComplementTask(vocab_of(loaded)))
+    assert isinstance(found.task, SetComplementTask), "require_set_complement checks this"
+    return SetComplementSubject(found.model, found.task, found.card, found.weights)
 
 
 def _plain(path: str | os.PathLike[str], weights: WeightsName, device: torch.device | str) -> Transformer:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.shadowing import refuse_shadowed_packages
 
 if TYPE_CHECKING:
+    from models.config import TaskConfig
     from models.hooked import load
     from models.tasks import make_task
     from probes.certificate import certify
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 refuse_shadowed_packages()
 
 _HOMES = {
+    "TaskConfig": "models.config",
     "ablate": "workbench.ablation",
     "load": "models.hooked",
     "make_task": "models.tasks",
@@ -34,7 +36,7 @@ _HOMES = {
     "patch": "workbench.patching",
     "train": "workbench.training",
 }
-__all__ = ["ablate", "certify", "compare", "evaluate", "load", "make_task", "patch", "train"]
+__all__ = ["ablate", "certify", "compare", "evaluate", "load", "make_task", "patch", "train", "TaskConfig"]
 
 
 def __getattr__(name: str) -> Any:

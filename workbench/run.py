@@ -20,6 +20,8 @@ from workbench.training_config import TrainingConfig, changed_fields
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+MAX_METRICS_BYTES = 1 << 28
+"""A line a logged step: a million of them."""
 LOCK_FILE = "run.lock"
 MAX_RECORD_BYTES = 1 << 20
 
@@ -92,7 +94,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 def _metric_lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
     try:
-        text = read_plain(path).decode(errors="replace")
+        text = read_plain(path, MAX_METRICS_BYTES).decode(errors="replace")
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; give a folder made by workbench train") from error
     for line in text.splitlines():

@@ -268,9 +268,10 @@ def open_existing_storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _computed(engine: sa.Engine) -> list[str]:
-    """What an SQLite file would run when it is read or written: views and triggers, of which a search has none."""
+    """What an SQLite file would run when it is read: views, triggers and virtual tables, of which a search has none."""
+    computed = sa.text("SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'")
     with engine.connect() as connection:
-        return list(connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')")))
+        return list(connection.scalars(computed))
 
 
 def _engine_options(url: str) -> dict[str, Any]:

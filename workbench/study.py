@@ -26,6 +26,7 @@ from workbench.search_ledger import (
     completed_trials,
     open_existing_storage,
     shown_url,
+    study_name,
 )
 from workbench.search_space import SearchSpace
 
@@ -137,6 +138,8 @@ def study_tables(study: optuna.Study) -> StudyTables:
         raise OtherRanges(
             f"{study.study_name} was drawn from other ranges than this workbench's; read it with the one that made it"
         )
+    if study.study_name != study_name(space):  # which names the folder that is written
+        raise ValueError(f"a search of {space.vocab} tokens is called '{study.study_name}', expected '{study_name(space)}'")
     drawn, curves = [], []
     for trial in completed_trials(study):
         result = json.loads(trial.user_attrs[RESULT])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from models.config import WEIGHTS
 from models.durable import write_file
 from models.plain_file import require_plain
 from workbench.parquet_file import MAX_BYTES, read_parquet
@@ -96,10 +97,25 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         )
     if frame.empty:
         raise ValueError(f"{file} has no row, so there is nothing to draw; give the table of a comparison that ended")
+    _require_rows(frame, file)
     try:
         return typed(frame)
     except (ValueError, TypeError, OverflowError) as error:
         raise _unreadable(file, error) from error
+
+
+def _require_rows(frame: pd.DataFrame, file: Path) -> None:
+    """What the columns and their types do not tell: that a row can be a row, and stands there once."""
+    weights = [name for name in frame["weights"].unique() if name not in WEIGHTS]
+    faults = {
+        f"weights {str(weights[:1])[:60]}": bool(weights),
+        "a length below 1": bool((pd.to_numeric(frame["length"], errors="coerce") < 1).any()),
+        "a row twice": bool(frame.duplicated([*LABELS, "length", "metric"]).any()),
+        "no value at all": bool(frame["value"].isna().all()),
+    }
+    found = [fault for fault, there in faults.items() if there]
+    if found:
+        raise ValueError(f"{file} is no table of `workbench compare`: it has {found[0]}; give one that was not changed")
 
 
 def _file(path: str | os.PathLike[str]) -> Path:

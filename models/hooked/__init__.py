@@ -26,7 +26,7 @@ from torch import Tensor
 from models.checkpoint import find_checkpoint, read_card, read_weights
 from models.config import ModelConfig, WeightsName
 from models.device import usable_device
-from models.transformer import Transformer
+from models.transformer import Transformer, require_fit
 
 TRANSFORMER_LENS: str = version("transformer-lens")
 """the installed version"""
@@ -98,7 +98,7 @@ def hook(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer:
     Weights are not folded or centred. Without positions `pos_embed.W_pos` is zero and frozen, since TransformerLens has no
     switch for it. Raises ValueError naming missing, unexpected and mis-shaped keys.
     """
-    _require_fit(config, state)
+    require_fit(config, state)
     full, like = dict(state), state["embed.W_E"]
     if config.positions == "none":
         full["pos_embed.W_pos"] = like.new_zeros(config.context, config.width)
@@ -141,19 +141,3 @@ def plain(model: HookedTransformer) -> Transformer:
 def plain_state(model: Transformer | HookedTransformer) -> dict[str, Tensor]:
     """A model's own tensors under the plain model's keys; what the plain model lacks keeps its name."""
     return dict(model.state_dict()) if isinstance(model, Transformer) else _line().plain_state(model)
-
-
-def _require_fit(config: ModelConfig, state: Mapping[str, Tensor]) -> None:
-    with torch.device("meta"):
-        own = {name: tuple(tensor.shape) for name, tensor in Transformer(config, seed=None).state_dict().items()}
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    misshaped = [
-        f"{name} {tuple(state[name].shape)} instead of {shape}"
-        for name, shape in own.items()
-        if name in state and tuple(state[name].shape) != shape
-    ]
-    if missing or unexpected or misshaped:
-        raise ValueError(
-            f"weights do not fit the model config: missing {missing}, unexpected {unexpected}, mis-shaped {misshaped}; "
-            "use the config the weights were saved with"
-        )

@@ -57,6 +57,7 @@ MODELS = (Address, Model, HookedTransformer, Subject, OthelloSubject, SetComplem
 CHECKED_BY_CALLER = "a step inside functions that are tried, which check first"
 ASKS = "tells what a model is and takes nothing else"
 LEFT_OUT = {
+    "TaskConfig": "a configuration, which checks itself",
     "make_task": "takes a configuration, which checks itself: see test_rates_and_sizes_outside_their_range_are_one_sentence",
     **dict.fromkeys(
         ("context_of", "device_of", "heads_of", "layers_of", "vocab_of", "width_of", "middle_layers", "component_names"), ASKS

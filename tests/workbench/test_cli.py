@@ -164,6 +164,18 @@ def test_a_table_without_rows_is_no_empty_success(tmp_path, capsys):
     assert "has no row, so there is nothing to draw" in capsys.readouterr().err
 
 
+def test_what_is_no_plain_file_is_not_replaced_by_a_result(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    (tmp_path / "folder").mkdir()
+    certify = ["certify", "set-complement-v16-none-seed0", "--json"]
+    for name in ("pipe", "link"):
+        assert run([*certify, str(tmp_path / name)]) == 1
+        assert "it is no plain file" in capsys.readouterr().err
+    assert run([*certify, str(tmp_path / "folder")]) == 2
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink() and (tmp_path / "folder").is_dir()
+
+
 def test_info_names_what_is_missing_and_its_remedy(monkeypatch, capsys):
     monkeypatch.setattr(info, "PACKAGES", ("no-such-package",))
     monkeypatch.setattr(info, "OPTIONAL", {"nor-this-one": "wishes: pip install luck", "pytest": "tests: pip install pytest"})

@@ -42,7 +42,9 @@ def test_an_already_imported_stranger_is_named(tmp_path):
 
 
 def test_names_are_there_and_a_wrong_one_is_named(tmp_path):
-    assert python("from workbench import load, compare, evaluate, train, certify, make_task", tmp_path).returncode == 0
+    assert (
+        python("from workbench import load, compare, evaluate, train, certify, make_task, TaskConfig", tmp_path).returncode == 0
+    )
     assert "workbench has no 'laod'; it has ablate, certify" in python("import workbench; workbench.laod", tmp_path).stderr
 
 

@@ -32,7 +32,7 @@ Formats = Annotated[str, typer.Option("--format", callback=_possible_formats, he
 PrintWidth = Annotated[
     Literal["column", "page"], typer.Option("--width", help="In print: a column, 3.3 in, or a page, 6.8 in.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the result to this JSON file.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Also write the result to this JSON file.")]
 
 
 def parse_lengths(text: str | None) -> list[int] | None:
