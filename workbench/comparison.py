@@ -28,7 +28,7 @@ from probes.certificate import certify
 from probes.minimal_model import is_minimal
 from probes.subject import subject
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
-from workbench.parquet_file import read_parquet
+from workbench.parquet_file import UNREADABLE, read_parquet
 from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 
 Steps = Literal["last", "all"]
@@ -127,7 +127,7 @@ def _kept(file: Path) -> pd.DataFrame | None:
     """What an interrupted comparison kept; None where there is nothing, or nothing that can be read."""
     try:
         frame = read_parquet(file)
-    except (OSError, ValueError, TypeError, OverflowError, NotImplementedError):
+    except UNREADABLE:
         return None
     return frame if {*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED} <= set(frame.columns) else None
 

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from models.plain_file import require_plain
 
+UNREADABLE = (OSError, ValueError, TypeError, OverflowError, NotImplementedError)
+"""What pandas and pyarrow raise for a file that is no table, or a damaged one."""
 MAX_BYTES = 1 << 31
 """Beyond it, on disk or unpacked, a file is no table of ours."""
 
@@ -20,8 +22,8 @@ MAX_BYTES = 1 << 31
 def read_parquet(file: Path) -> pd.DataFrame:
     """The frame in a parquet file.
 
-    Raises OSError for a file that is no plain one, and ValueError, pyarrow's among them, for what is damaged or comes to more
-    than `MAX_BYTES`.
+    Raises OSError for a file that is no plain one, ValueError for what comes to more than `MAX_BYTES`, and one of `UNREADABLE`
+    for what is damaged.
     """
     require_plain(file, MAX_BYTES)
     with pq.ParquetFile(file) as opened:

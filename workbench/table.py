@@ -14,7 +14,7 @@ import pandas as pd
 from models.config import WEIGHTS
 from models.durable import write_file
 from models.plain_file import require_plain
-from workbench.parquet_file import MAX_BYTES, read_parquet
+from workbench.parquet_file import MAX_BYTES, UNREADABLE, read_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def read_any_table(path: str | os.PathLike[str]) -> pd.DataFrame:
             return read_parquet(file)
         require_plain(file, MAX_BYTES)
         return pd.read_csv(file)
-    except (OSError, ValueError, TypeError, OverflowError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise _unreadable(file, error) from error
 
 

@@ -1,7 +1,6 @@
 """What the Othello explorer shows: each number against a forward pass made here, each picture against the numbers."""
 
 import re
-import threading
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -18,8 +17,8 @@ from models.streams import Draw
 from models.transformer import Transformer
 from workbench.rerun_from import CleanRun
 from workbench.widgets.background import Stopped
-from workbench.widgets.othello_explorer import OthelloExplorer, measuring
-from workbench.widgets.othello_explorer.effects import advantage, one_position, others
+from workbench.widgets.othello_explorer import OthelloExplorer
+from workbench.widgets.othello_explorer.effects import advantage, others
 from workbench.widgets.othello_explorer.lens import at_strength
 from workbench.widgets.othello_explorer.lenses import open_lenses
 from workbench.widgets.othello_explorer.look import Look
@@ -356,100 +355,6 @@ def test_any_square_can_be_asked_about_and_a_second_click_takes_it_back(look, le
         assert back.move is None and "the legal moves</b>" in pictures(Look(lenses, back))["panel"]
 
 
-@pytest.fixture
-def gate(monkeypatch):
-    """Measurements that begin when the gate is opened."""
-    opened, begun = threading.Event(), threading.Event()
-
-    def waiting(*arguments):
-        begun.set()
-        opened.wait(60)
-        return one_position(*arguments)
-
-    monkeypatch.setattr(measuring, "one_position", waiting)
-    opened.begun = begun
-    return opened
-
-
-def test_a_move_is_measured_beside_the_page_and_only_the_one_asked_last(gate):
-    explorer = OthelloExplorer([NAME])
-    explorer.act("show", moves=20)
-    moves = [int(token) for token in explorer.look.probability.argsort()[-3:]]
-    explorer.act("ask", move=moves[0])
-    assert gate.begun.wait(60) and "Measuring what each head" in explorer.panel and explorer.status["progress"]["running"]
-    first = explorer.look.question
-    for move in moves[1:]:
-        explorer.act("ask", move=move)
-    explorer.act("set", measure="total_variation")  # asks the same
-    assert "Measuring what each head" in explorer.panel
-    gate.set()
-    explorer.measuring.background.wait(60)
-    lens, last = explorer.look.lens, explorer.look.question
-    assert list(lens.effects) == [last] and first != last  # the others were given up
-    assert explorer.panel == pictures(explorer.look)["panel"] and "without it: the advantage" in explorer.panel
-    expected = one_position(explorer.lenses.fresh(lens.name), last)
-    np.testing.assert_allclose(lens.effects[last].removed, expected.removed, rtol=1e-9)
-    assert not explorer.measuring.busy and not explorer.status["progress"]["running"] and not explorer.status["words"]
-
-
-def test_a_measurement_can_be_stopped_and_asked_for_again(gate):
-    explorer = OthelloExplorer([NAME])
-    explorer.act("show", moves=20)
-    explorer.act("set", tab="one move")
-    assert gate.begun.wait(60)
-    explorer._received(None, {"step": "stop", "number": 1}, [])
-    gate.set()
-    explorer.measuring.background.wait(60)
-    assert "Not measured" in explorer.panel and "stopped" in explorer.status["progress"]["words"]
-    explorer.act("set", tab="one move")
-    explorer.measuring.background.wait(60)
-    assert "without it: the advantage" in explorer.panel
-
-
-def test_a_stop_is_for_what_was_asked_before_it(gate):
-    explorer = OthelloExplorer([NAME])
-    explorer.act("show", moves=20)
-    explorer.act("set", tab="one move")
-    assert gate.begun.wait(60)
-    explorer._received(None, {"step": "stop", "number": 1}, [])
-    explorer.act("show", moves=21)  # while the pass that was stopped still goes on
-    gate.set()
-    explorer.measuring.background.wait(60)
-    assert "without it: the advantage" in explorer.panel
-
-
-def test_a_picture_that_fails_once_leaves_the_next_question_answered():
-    fails = [True]
-
-    def then():
-        if fails:
-            raise ValueError(f"drawn {fails.pop()}; draw again")
-
-    lenses = open_lenses([NAME])
-    asked = measuring.Measuring(lenses, then)
-    look = Look(lenses, act(lenses, act(lenses, start(lenses), "show", moves=12), "set", tab="one move"))
-    asked.ask(look)
-    asked.background.wait(60)
-    assert "drawn True; draw again" in asked.background.message.value
-    look.lens.effects.clear()
-    asked.ask(look)
-    asked.background.wait(60)
-    assert look.question in look.lens.effects and not asked.busy
-
-
-def test_a_game_of_the_model_is_played_beside_the_page():
-    explorer = OthelloExplorer([NAME])
-    told = []
-    explorer.observe(lambda change: told.append(change["new"]["progress"]), "status")
-    before = explorer.state
-    explorer._received(None, {"step": "random", "arguments": {"by": "model"}, "number": 1}, [])
-    assert explorer.answered == 1
-    explorer.playing.wait(60)
-    assert explorer.state == act(open_lenses([NAME]), before, "random", by="model")
-    assert any("plays move" in one["words"] and one["running"] and 0 < one["share"] < 1 for one in told)
-    assert not explorer.status["progress"]["running"] and "moves played" in explorer.status["progress"]["words"]
-
-
 def test_other_shapes_of_model_are_read_too(tmp_path):
     """A 6x6 board, attention-only, no norm: half as many depths, no MLP, and boards of 36 squares."""
     config = ModelConfig(vocab=33, context=31, layers=2, heads=2, width=16, head_width=8)
@@ -462,24 +367,6 @@ def test_other_shapes_of_model_are_read_too(tmp_path):
     assert explorer.look.lens.parts == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert explorer.look.decoded.shape == (3, 36) and len(explorer.look.lens.depths) == 3
     assert explorer.look.effects().direct["total", None, None] == pytest.approx(explorer.look.effects().advantage, abs=1e-4)
-
-
-def test_the_fit_of_the_probe_shows_progress_and_stays_stopped():
-    explorer = OthelloExplorer([NAME])
-    told = []
-    explorer.observe(lambda change: told.append(change["new"]["progress"]), "status")
-    explorer.act("set", tab="probe")
-    explorer._received(None, {"step": "stop", "number": 1}, [])
-    explorer.fitting.wait(60)
-    assert explorer.look.lens.probe is None and "stopped" in explorer.status["progress"]["words"]
-    assert explorer.status["progress"]["running"] is False
-    explorer.act("show", moves=9)
-    assert not explorer.fitting.running  # until it is asked for again
-    explorer.act("set", tab="attention")
-    explorer.act("set", tab="probe")
-    explorer.fitting.wait(60)
-    assert explorer.look.lens.probe is not None and not explorer.status["progress"]["running"]
-    assert any("of 400 games" in one["words"] and 0 < one["share"] < 1 and one["running"] for one in told)
 
 
 def test_the_shell_takes_steps_and_shows_failures_as_one_sentence(tmp_path):
