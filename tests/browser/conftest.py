@@ -39,8 +39,9 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 
-HARMLESS = re.compile("setData is not a function")
-"""plotly's display of figures in outputs, when it writes a picture back into a cell that has changed"""
+HARMLESS = re.compile(r"setData is not a function|\[anywidget\] Failed to initialize model")
+"""plotly's display of figures in outputs, when it writes a picture back into a cell that has changed; anywidget when it
+gives up a widget, of which `late_page` takes care"""
 
 
 @dataclass(frozen=True)

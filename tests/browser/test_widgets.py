@@ -82,7 +82,7 @@ def slowed(page: Page, times: int) -> Iterator[None]:
 
 
 def test_lengths_and_training_steps_are_explored_and_exported(lab, page, tmp_path):
-    """On a page that comes up slowly: a widget that is not up within 2 s is told nothing any more."""
+    """On a page that comes up slowly."""
     notebook = lab.open(page, "01_compare_dropout_and_ema")
     with slowed(page, 4):
         notebook.run_all()
@@ -115,6 +115,35 @@ def test_lengths_and_training_steps_are_explored_and_exported(lab, page, tmp_pat
     assert "length 10" in changes(course, before)[0]
     timeline.screenshot(path=tmp_path / "checkpoint-timeline.png")
     is_quick(notebook, timeline.locator(".control-length"), course)
+
+
+def test_widgets_are_told_all_again_where_anywidget_gave_them_up_and_on_a_new_page(lab, page, tmp_path):
+    """It does so after 2 s, if a widget is not up by then; here after none, and so to all."""
+    page.add_init_script(
+        """AbortSignal.timeout = () => {
+            const controller = new AbortController();
+            Promise.resolve().then(() => controller.abort());
+            return controller.signal;
+        }"""
+    )
+    notebook = lab.open(page, "01_compare_dropout_and_ema")
+    notebook.run_all()
+    timeline = notebook.widget("workbench-checkpoint-timeline")
+    (course,) = shows(timeline, 1)
+    expect(course.locator(".gtitle")).to_contain_text("length 15")
+    before = data(course)
+    notebook.slide(timeline.locator(".control-length"), course, ["ArrowLeft"] * 5)
+    assert "length 10" in changes(course, before)[0]
+    page.keyboard.press("Control+s")
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    page.reload()
+    expect(notebook.widget("workbench-checkpoint-timeline").locator(".gtitle")).to_contain_text("length 10", timeout=60_000)
+    timeline.screenshot(path=tmp_path / "checkpoint-timeline-late.png")
+
+    notebook = lab.open(page, "03_othello_explorer")
+    notebook.run_all()
+    explorer = notebook.widget("othello-explorer")
+    expect(explorer.locator("[data-place=boards] svg").first).to_be_visible()
 
 
 def test_the_mechanism_is_explored(lab, page, tmp_path):

@@ -1,8 +1,7 @@
 """plotly's part of a live figure in the page: loaded once for all figures, and chosen lines are moved without it.
 
-plotly gives each of its figure widgets its own copy of its 5 MB script. To read several of them blocks a page for seconds, and
-a widget that is not up within 2 s is never told anything again (anywidget gives it up). So a live figure brings a short
-script of its own, which is up at once, and the long one stands in one widget that all figures of a kernel name.
+plotly gives each of its figure widgets its own copy of its 5 MB script, and to read several of them blocks a page for seconds.
+So a live figure brings a short script of its own, and the long one stands in one widget that all figures of a kernel name.
 """
 
 from functools import cache
@@ -11,6 +10,8 @@ from pathlib import Path
 import anywidget
 import plotly
 import traitlets
+
+from workbench.widgets.late_page import LATE_PAGE_SCRIPT
 
 
 class PlotlyScript(anywidget.AnyWidget):
@@ -35,7 +36,9 @@ def _one_script() -> PlotlyScript:
     return PlotlyScript(version=plotly.__version__, code=code)
 
 
-LIVE_FIGURE_SCRIPT = """
+LIVE_FIGURE_SCRIPT = (
+    LATE_PAGE_SCRIPT
+    + """
 const scripts = (globalThis.workbenchPlotlyScripts ??= new Map());
 
 async function script(model) {
@@ -87,7 +90,7 @@ export default () => {
     return widget;
   }
 
-  return {
+  return late({
     initialize({ model }) {
       lasting = model;
       model.on("all", remember);
@@ -102,9 +105,19 @@ export default () => {
         el.textContent = `The figure cannot be drawn, since plotly did not load (${error.message}); run its cell again.`;
         return undefined;
       }
-      const own = (listeners = []);
-      const gone = widget.render({ el });
-      listeners = undefined;
+      let own;
+      let gone;
+      const draw = () => {
+        own = listeners = [];
+        gone = widget.render({ el });
+        listeners = undefined;
+      };
+      const undraw = () => {
+        own.forEach(([name, callback]) => lasting.off(name, callback));
+        gone();
+      };
+      const drawAnew = () => { undraw(); draw(); };  // all was said again, which plotly does not heed
+      draw();
       const plot = () => el.querySelector(".js-plotly-plot") ?? el;
       let later;
       const follow = () => {
@@ -117,16 +130,18 @@ export default () => {
       const observer = new ResizeObserver(() => requestAnimationFrame(fit));
       observer.observe(el);
       model.on("change:chosen_lines", follow);
+      model.on("change:_widget_data", drawAnew);
       model.set("moves_lines", true);
       model.save_changes();
       return () => {
         observer.disconnect();
         model.off("change:chosen_lines", follow);
+        model.off("change:_widget_data", drawAnew);
         clearTimeout(later);
-        own.forEach(([name, callback]) => lasting.off(name, callback));
-        gone();
+        undraw();
       };
     },
-  };
+  });
 };
 """
+)

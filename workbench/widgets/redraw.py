@@ -14,8 +14,10 @@ import traitlets
 from ipywidgets import widget_serialization
 from jaxtyping import Float
 from plotly.callbacks import Points
+from plotly.serializers import custom_serializers
 
 from workbench.figures.theme import TEMPLATE
+from workbench.widgets.late_page import ToldAgain
 from workbench.widgets.plotly_in_page import LIVE_FIGURE_SCRIPT, PlotlyScript, plotly_script
 
 Json = dict[str, Any]
@@ -58,7 +60,7 @@ def cells(values: Float[np.ndarray, "row column"]) -> list[list[float | None]]:
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
 
 
-class LiveFigure(go.FigureWidget):
+class LiveFigure(ToldAgain, go.FigureWidget):
     """A plotly figure in a notebook that can be redrawn as any other figure."""
 
     _esm = LIVE_FIGURE_SCRIPT
@@ -80,6 +82,14 @@ class LiveFigure(go.FigureWidget):
     @traitlets.default("script")
     def _shared_script(self) -> PlotlyScript:
         return plotly_script()
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Json:
+        """What a page is told; a new one of the figure as it is, where plotly would tell how it was at first."""
+        state: Json = super().get_state(key, drop_defaults)
+        if key is None and self.comm is not None:  # else it is not made yet
+            tell = custom_serializers["to_json"]
+            state |= {"_widget_layout": tell(self._layout, self), "_widget_data": tell(self._data, self)}
+        return state
 
     def on_cell(self, places: Collection[int], choose: Callable[[int, int], None]) -> None:
         """Calls `choose(row, column)` when a cell of one of these traces is clicked; `places` are those of heatmaps, from 0.

@@ -13,13 +13,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 from models.durable import write_file
 from workbench.metrics import METRICS
 from workbench.sentence import sentence
 from workbench.widgets.background import Background
+from workbench.widgets.late_page import LATE_PAGE_SCRIPT, ToldAgain
 from workbench.widgets.othello_explorer.lenses import open_lenses
 from workbench.widgets.othello_explorer.look import Look
 from workbench.widgets.othello_explorer.measuring import Measuring
@@ -31,10 +31,10 @@ from workbench.widgets.othello_explorer.tables import part_name, tables
 HERE = Path(__file__).parent
 
 
-class OthelloExplorer(anywidget.AnyWidget):
+class OthelloExplorer(ToldAgain):
     """Play, read, take apart, ask about a move or about many; see the notebook `03_othello_explorer`."""
 
-    _esm = HERE / "front_end.js"
+    _esm = LATE_PAGE_SCRIPT + (HERE / "front_end.js").read_text("utf-8")
     _css = HERE / "front_end.css"
 
     boards = traitlets.Unicode().tag(sync=True)

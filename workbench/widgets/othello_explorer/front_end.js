@@ -331,4 +331,4 @@ function showStatus(root, status) {
   root.querySelector(".oe-scan").disabled = progress.running;
 }
 
-export default { render };
+export default late({ render }); // see late_page.py
