@@ -252,30 +252,27 @@ def test_the_bundled_study_is_the_one_reported_in_the_docs():
     assert commands(tables, "set-complement-v16", "studies").endswith("workbench study set-complement-v16 --out studies")
 
 
-def _sqlite_of_somebody(path):
+def _written(path, script):
     with sqlite3.connect(path) as database:
-        database.executescript("create table notes(a); insert into notes values (1)")
+        database.executescript(script)
     database.close()
+
+
+def _sqlite_of_somebody(path):
+    _written(path, "create table notes(a); insert into notes values (1)")
 
 
 def _search_that_would_never_end(path):
     """SQLite runs a view when it is read."""
     open_storage(f"sqlite:///{path}").remove_session()
-    with sqlite3.connect(path) as database:
-        database.execute("pragma journal_mode = delete")
-        numbers = (
-            "with recursive n(i) as (select 1 union all select i + 1 from n) select i as study_id, '' as study_name from n"
-        )
-        database.executescript(f"alter table studies rename to {{}}; create view studies as {numbers}".format("old_studies"))
-        database.executescript("create table trial_old(a)")
-    database.close()
+    numbers = "with recursive n(i) as (select 1 union all select i + 1 from n) select i as study_id, '' as study_name from n"
+    renamed = "alter table studies rename to old_studies"
+    _written(path, f"pragma journal_mode = delete; {renamed}; create view studies as {numbers}")
 
 
 def _search_with_a_trigger(path):
     open_storage(f"sqlite:///{path}").remove_session()
-    with sqlite3.connect(path) as database:
-        database.executescript("create trigger late after insert on trials begin delete from studies; end")
-    database.close()
+    _written(path, "create trigger late after insert on trials begin delete from studies; end")
 
 
 @pytest.mark.parametrize(
