@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of this file ha
 from models.hooked import hook
 from models.transformer import Transformer
 from workbench.averaging import WeightAverager
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.fleet import Fleet
 from workbench.trainer import Trainer, step_batches
 from workbench.training_config import TrainingConfig

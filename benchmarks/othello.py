@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.othello import kernels, labels, torch_bitboard
+from models.othello import labels, rules_numba, rules_torch
 from models.othello.board import board_of_size
 from models.othello.games import generate, replay
 from models.random_stream import seed_state
@@ -106,20 +106,20 @@ def pgx_generator(games: int) -> Contender:
 def contenders(quick: bool) -> tuple[dict[str, tuple[int, Contender]], list[str]]:
     """What takes turns, by name: how many games a turn and the turn; and the names of what is absent."""
     games = 10_000 if quick else 20_000
-    tokens = generate_by_kernel(kernels.generate_lockstep, games)
+    tokens = generate_by_kernel(rules_numba.generate_lockstep, games)
     shape = (games, BOARD.moves)
     outputs = (*np.zeros((3, *shape), np.uint64), np.zeros(shape, np.int8), np.zeros(games, np.int64))
     found: dict[str, tuple[int, Contender]] = {
-        "generate_lockstep": (games, partial(generate_by_kernel, kernels.generate_lockstep, games)),
-        "generate_scalar": (games, partial(generate_by_kernel, kernels.generate_scalar, games)),
-        "generate_torch_eager": (4096, partial(torch_bitboard.generate, BOARD, 0, torch.arange(4096), False)),
-        "replay_lockstep": (games, partial(replay_by_kernel, kernels.replay_lockstep, tokens, outputs)),
-        "replay_scalar": (games, partial(replay_by_kernel, kernels.replay_scalar, tokens, outputs)),
-        "replay_torch_eager": (4096, partial(torch_bitboard.replay, BOARD, torch.from_numpy(tokens[:4096]), False)),
+        "generate_lockstep": (games, partial(generate_by_kernel, rules_numba.generate_lockstep, games)),
+        "generate_scalar": (games, partial(generate_by_kernel, rules_numba.generate_scalar, games)),
+        "generate_torch_eager": (4096, partial(rules_torch.generate, BOARD, 0, torch.arange(4096), False)),
+        "replay_lockstep": (games, partial(replay_by_kernel, rules_numba.replay_lockstep, tokens, outputs)),
+        "replay_scalar": (games, partial(replay_by_kernel, rules_numba.replay_scalar, tokens, outputs)),
+        "replay_torch_eager": (4096, partial(rules_torch.replay, BOARD, torch.from_numpy(tokens[:4096]), False)),
     }
     if not quick:
-        found["generate_torch_compiled"] = 16_384, partial(torch_bitboard.generate, BOARD, 0, torch.arange(16_384), True)
-        found["replay_torch_compiled"] = 16_384, partial(torch_bitboard.replay, BOARD, torch.from_numpy(tokens[:16_384]), True)
+        found["generate_torch_compiled"] = 16_384, partial(rules_torch.generate, BOARD, 0, torch.arange(16_384), True)
+        found["replay_torch_compiled"] = 16_384, partial(rules_torch.replay, BOARD, torch.from_numpy(tokens[:16_384]), True)
     absent = []
     try:
         import pyspiel
@@ -227,9 +227,9 @@ def measure_cuda(quick: bool) -> dict[str, float]:
         assert torch.equal(getattr(played, name).cpu(), getattr(on_cpu, name)), f"GPU and CPU differ in {name}"
     for exponent in (16, 18, 20, 22):
         indices = torch.arange(1 << exponent, device=device)
-        seconds = seconds_on_gpu(partial(torch_bitboard.generate, BOARD, 0, indices, True), 5)
+        seconds = seconds_on_gpu(partial(rules_torch.generate, BOARD, 0, indices, True), 5)
         figures[f"generate_{1 << exponent}_games_per_s"] = (1 << exponent) / seconds
-        tokens = torch_bitboard.generate(BOARD, 0, indices, True)
+        tokens = rules_torch.generate(BOARD, 0, indices, True)
         if exponent <= 20 or not quick:
             seconds = seconds_on_gpu(partial(replay, BOARD, tokens), 5)
             figures[f"replay_{1 << exponent}_games_per_s"] = (1 << exponent) / seconds

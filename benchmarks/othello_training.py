@@ -29,7 +29,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of this file has a probes.py, which would hide the package
 
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.trainer import Trainer, step_batches
 
 GPU_BARS = {"adamw_tokens_per_s": 2.2e6}

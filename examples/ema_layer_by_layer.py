@@ -10,9 +10,9 @@ import torch
 
 from models.hooked import plain_state
 from workbench import evaluate, load
+from workbench.comparison_table import write_table
 from workbench.figures.export import save_figures
 from workbench.figures.variants import variants_by_length
-from workbench.table import write_table
 
 
 def main() -> None:

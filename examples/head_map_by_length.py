@@ -8,9 +8,9 @@ import argparse
 import pandas as pd
 
 from workbench.ablation_map import ablation_map
+from workbench.comparison_table import write_table
 from workbench.figures.ablation import ablation_by_head, ablation_by_length
 from workbench.figures.export import save_figures
-from workbench.table import write_table
 
 LENGTHS = [5, 15, 30, 45, 59]
 

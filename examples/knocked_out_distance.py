@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from workbench import evaluate, load
+from workbench.comparison_table import write_table
 from workbench.figures.export import save_figures
 from workbench.figures.variants import variants_by_length
-from workbench.table import write_table
 
 DISTANCES = [0, 1, 2, 4, 8]
 

@@ -9,11 +9,11 @@ import pandas as pd
 
 from models.streams import Draw
 from workbench import load, make_task
+from workbench.comparison_table import write_table
 from workbench.figures.ablation import map_of_heads
 from workbench.figures.export import save_figures
 from workbench.patching import metric_at
 from workbench.path_patching import path_patch
-from workbench.table import write_table
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 from torch import Tensor
 
 from workbench import evaluate, load
+from workbench.comparison_table import write_table
 from workbench.figures.export import save_figures
 from workbench.figures.variants import variants_by_length
-from workbench.table import write_table
 
 TEMPERATURES = [1.0, 0.8, 0.6, 0.4]
 

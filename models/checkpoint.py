@@ -34,7 +34,7 @@ from models.streams import SEEDS
 ZOO = Path(__file__).parent / "zoo"
 CARD_FILE = "card.json"
 MAX_CARD_BYTES = 1 << 20
-MOST = (1 << 63) - 1
+MOST_COUNTED = (1 << 63) - 1
 """The greatest number that tables hold."""
 MAX_HEADER_BYTES = 1 << 20
 """Of a safetensors file: names and shapes."""
@@ -54,13 +54,13 @@ class Card(Config):
     """shape of the model, with its dropout rates"""
     task: TaskConfig
     """what it was trained on"""
-    train_length: int | None = Field(None, ge=1, le=MOST)
+    train_length: int | None = Field(None, ge=1, le=MOST_COUNTED)
     """longest length seen in training; None where unknown"""
     seed: int | None = Field(None, ge=0, lt=SEEDS)
     """seed of weights, data and dropout; None where unknown"""
-    step: int | None = Field(None, ge=0, le=MOST)
+    step: int | None = Field(None, ge=0, le=MOST_COUNTED)
     """optimiser steps taken; None where unknown"""
-    sequences_seen: int | None = Field(None, ge=0, le=MOST)
+    sequences_seen: int | None = Field(None, ge=0, le=MOST_COUNTED)
     """training sequences seen; None where unknown"""
     optimizer: OptimizerName | None = None
     """what trained it; None where unknown"""
@@ -103,7 +103,7 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(
-    folder: Path, card: Card, weights: Mapping[WeightsName, StateDict], trainer: TrainerState | None = None
+    folder: str | os.PathLike[str], card: Card, weights: Mapping[WeightsName, StateDict], trainer: TrainerState | None = None
 ) -> Card:
     """Writes a checkpoint atomically and returns its card with the sha256 of each file.
 
@@ -113,6 +113,7 @@ def save_checkpoint(
         weights: plain state dicts by name.
         trainer: what `workbench train` needs to go on; None for a checkpoint that is only to be read.
     """
+    folder = Path(folder)
     if folder.exists():
         raise FileExistsError(f"checkpoint {folder} exists already; choose another folder or delete it first")
     files = {f"{name}.safetensors": save_safetensors_bytes(_contiguous(state)) for name, state in weights.items()}
@@ -157,9 +158,9 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     )
 
 
-def run_checkpoints(run: Path) -> list[Path]:
+def run_checkpoints(run: str | os.PathLike[str]) -> list[Path]:
     """The checkpoint folders of a run by increasing step; empty where it has none."""
-    return sorted(folder.parent for folder in (run / "checkpoints").glob(f"step_*/{CARD_FILE}"))
+    return sorted(folder.parent for folder in (Path(run) / "checkpoints").glob(f"step_*/{CARD_FILE}"))
 
 
 def bundled_names() -> list[str]:
@@ -177,9 +178,9 @@ def bundled_studies() -> list[Path]:
     return sorted(ZOO.glob("*-study.db.xz"))
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: str | os.PathLike[str]) -> Card:
     """The card of a checkpoint folder. Raises CheckpointError for one that is missing, too large, or not a valid card."""
-    path = folder / CARD_FILE
+    path = Path(folder) / CARD_FILE
     try:
         require_plain(path)
         if path.stat().st_size > MAX_CARD_BYTES:
@@ -197,14 +198,14 @@ def read_card(folder: Path) -> Card:
         ) from error
 
 
-def read_weights(folder: Path, weights: WeightsName, card: Card | None = None) -> dict[str, Tensor]:
+def read_weights(folder: str | os.PathLike[str], weights: WeightsName, card: Card | None = None) -> dict[str, Tensor]:
     """One set of weights in float32 (bundled ones are stored in bfloat16), checked against the card's sha256."""
     card = card or read_card(folder)
     if weights not in card.weights:
         raise CheckpointError(
             f"checkpoint {folder} has no '{weights}' weights; it has {', '.join(card.weights)}: choose one of these"
         )
-    tensors = _read_tensors(folder, f"{weights}.safetensors", card)
+    tensors = _read_tensors(Path(folder), f"{weights}.safetensors", card)
     return {name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor for name, tensor in tensors.items()}
 
 

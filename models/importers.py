@@ -5,6 +5,7 @@ TransformerLens 3 keys (`embed.W_E`, `blocks.0.attn.W_Q`; the published syntheti
 TransformerLens 4 keys (`embed.weight`, `blocks.0.attn.q.weight`; what a native TransformerBridge saves).
 """
 
+import os
 import re
 import warnings
 import zipfile
@@ -38,7 +39,7 @@ class ImportFailed(ValueError):
     """A foreign file that cannot become a checkpoint; the message is one sentence with the remedy."""
 
 
-def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card:
+def import_checkpoint(address: str, out: str | os.PathLike[str], heads: int | None = None) -> Card:
     """Turns a public OthelloGPT file into a checkpoint with raw weights.
 
     Args:
@@ -53,6 +54,7 @@ def import_checkpoint(address: str, out: Path, heads: int | None = None) -> Card
     """
     if heads is not None and heads < 1:
         raise ImportFailed(f"{heads} heads were asked for, expected at least 1; give --heads a divisor of the width")
+    out = Path(out)
     content = read_content(address)
     try:
         config, plain, source = _as_plain(_weights(content), heads)

@@ -5,7 +5,7 @@ resuming, splitting over processes and re-generating a batch are exact. Not for:
 (torch generators do those).
 
 The generator is splitmix64 (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number generators"). All arithmetic
-is modulo 2**64; torch holds the same 64 bits as signed int64. `models/othello/kernels.py` repeats the three functions in
+is modulo 2**64; torch holds the same 64 bits as signed int64. `models/othello/rules_numba.py` repeats the three functions in
 numba, and a test holds the two together.
 """
 

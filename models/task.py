@@ -2,7 +2,8 @@
 
 The right answer at every position is the uniform distribution over the legal next tokens; that is all that training,
 evaluation, comparison and ablation know of a task. A new organism is one new file (or folder) under `models/` with a class
-that has these members, and one line in `models/tasks.py`.
+that has these members, its name in `models/config.py`, and a line each in `models/tasks.py` and `models/default_models.py`;
+`docs/how-to/add-an-organism.md` goes through one.
 """
 
 from typing import Protocol, runtime_checkable

@@ -9,6 +9,7 @@ A folder is written to a temporary sibling and renamed (`models/durable.py`); re
 
 import dataclasses
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,8 +91,9 @@ class BoardProbe:
         return self.read
 
 
-def save_probe(folder: Path, probe: BoardProbe) -> ProbeCard:
+def save_probe(folder: str | os.PathLike[str], probe: BoardProbe) -> ProbeCard:
     """Writes a probe, in place of one that is there, and returns its card. Raises FileExistsError for any other folder."""
+    folder = Path(folder)
     tensors = {field.name: getattr(probe.read, field.name).cpu().contiguous() for field in dataclasses.fields(probe.read)}
     data = save_safetensors_bytes(tensors)
     card = probe.card.model_copy(update={"sha256": {TENSOR_FILE: hashlib.sha256(data).hexdigest()}})
@@ -101,7 +103,9 @@ def save_probe(folder: Path, probe: BoardProbe) -> ProbeCard:
     return card
 
 
-def load_probe(folder: Path, checkpoint_sha256: str | None = None, device: torch.device | str = "cpu") -> BoardProbe:
+def load_probe(
+    folder: str | os.PathLike[str], checkpoint_sha256: str | None = None, device: torch.device | str = "cpu"
+) -> BoardProbe:
     """Reads a probe.
 
     Args:
@@ -112,6 +116,7 @@ def load_probe(folder: Path, checkpoint_sha256: str | None = None, device: torch
     Raises:
         ProbeError: missing or damaged, or fitted on other weights.
     """
+    folder = Path(folder)
     card, data = _read(folder)
     if checkpoint_sha256 is not None and card.checkpoint_sha256 != checkpoint_sha256:
         raise ProbeError(

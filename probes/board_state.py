@@ -6,6 +6,7 @@ al. 2022 (arXiv 2210.13382), Nanda et al. 2023 (arXiv 2309.00941); unlike their 
 and labels by the side that truly moves next.
 """
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -53,7 +54,7 @@ def board_state(
     device: torch.device | str = "cpu",
     batch: int = BATCH,
     ridge: float = RIDGE,
-    save: Path | None = None,
+    save: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """How well probes read the board from the residual stream, layer by layer, on games they were not fitted on.
@@ -96,7 +97,7 @@ def board_state(
     shuffled = [Target(frames[0], shuffled=True)] if "shuffled labels" in controls else []
     fitted = fit_probes(subject, fitting, targets + shuffled, probes, ridge=ridge, batch=batch, progress=progress)
     if save is not None:
-        save_probes(save, fitted)
+        save_probes(Path(save), fitted)
     measured = _measured(subject, fitted, probes, targets, controls)
     _measure(subject, testing, measured, batch, progress)
     if "random weights" in controls:
@@ -148,8 +149,9 @@ def _measured(
         readers["closed-form", "shuffled labels", first] = (_reading(probe), layers)
     counts = fitted.counts[first]
     guesses = {"constant guess": counts.sum(0, keepdim=True).expand_as(counts), "guess by length": counts}
-    for control in guesses.keys() & set(controls):
-        readers["guess", control, first] = (_guessing(guesses[control]), 1)
+    for control, guess in guesses.items():
+        if control in controls:
+            readers["guess", control, first] = (_guessing(guess), 1)
     return {
         key: (reader, BoardScores(key[2], depth, subject.longest, subject.task.board.squares))
         for key, (reader, depth) in readers.items()

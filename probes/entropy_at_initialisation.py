@@ -18,10 +18,10 @@ from models.config import WeightsName
 from models.streams import require_seed
 from models.task import Task
 from models.whole_numbers import require_whole
-from probes.attention_dispersion import logits_and_entropy, normalised
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
 from probes.residual_stream import Model
+from probes.row_entropy import logits_and_entropy, normalised
 from probes.subject import Address, Subject, subject, untrained
 
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)

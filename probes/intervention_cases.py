@@ -16,8 +16,8 @@ from torch import Tensor
 from models.othello import dense, labels
 from models.othello.board import PAD
 from models.othello.games import Replay
+from models.othello.rules_torch import legal_moves
 from models.othello.task import OthelloTask
-from models.othello.torch_bitboard import legal_moves
 from models.random_stream import as_signed, draws
 from models.streams import Draw
 from probes.harvest import Games

@@ -18,10 +18,10 @@ from models.config import ModelConfig, WeightsName
 from models.device import usable_device
 from models.hooked import hook, load
 from models.importers import BOARD_OF_VOCAB
-from models.labels import labels
 from models.lengths import possible_lengths
 from models.othello.task import OthelloTask
 from models.set_complement.task import SetComplementTask
+from models.table_labels import labels
 from models.task import Task
 from models.tasks import make_task
 from models.transformer import Transformer, with_weights

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from models.hooked import HookedTransformer
 from probes.residual_stream import require_eval
+from workbench.ablation_methods import MeanOver, Method, read_replacement
 from workbench.components import Edge, Indices, find_sites, replacing
-from workbench.replacement import MeanOver, Method, read_replacement
 
 
 @contextmanager

@@ -27,11 +27,11 @@ from models.task import Task
 from models.transformer import Transformer
 from models.whole_numbers import require_whole
 from probes.subject import Address, Subject, subject
+from workbench.ablation_methods import METHODS, Method, Replacement, read_replacement
 from workbench.components import WHATS, What, as_indices, component_name, find_sites, require_indices
 from workbench.intervals import REPLICATES, BootstrapMeans, DiscordantPairs, percentile_interval, poisson_weights
 from workbench.kept_parts import KeptParts, Part
 from workbench.metrics import METRICS, POSITION_METRICS, position_metrics
-from workbench.replacement import METHODS, Method, Replacement, read_replacement
 from workbench.rerun_from import Cell, CleanRun, cells_of, plain_form
 
 SEQUENCES = 500

@@ -1,4 +1,7 @@
-"""Averaged weights along a training trajectory: EMA and bias-corrected EMA (BEMA), on the same iterates as the raw weights."""
+"""Averaged weights along a training trajectory: EMA and bias-corrected EMA (BEMA), on the same iterates as the raw weights.
+
+Their rates, the exponent of the correction among them, are `models.config.AveragingConfig`.
+"""
 
 from collections.abc import Mapping
 

@@ -1,5 +1,6 @@
 """Makes a small copy of a run to share or to bundle: weights in bfloat16, no trainer state."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from models.plain_file import read_plain
 from workbench.run import RUN_FILE, RunError
 
 
-def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: torch.dtype = torch.bfloat16) -> Path:
+def bundle(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    steps: Collection[int] | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Path:
     """Copies a run's checkpoints to a new run folder of the same layout that can be read and compared, but not trained on.
 
     Args:
@@ -24,6 +30,7 @@ def bundle(run: Path, out: Path, steps: Collection[int] | None = None, dtype: to
         RunError: the run has no checkpoint, or not one of the steps asked for.
         FileExistsError: a checkpoint is in `out` already.
     """
+    run, out = Path(run), Path(out)
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
     absent = sorted(set(steps or ()) - found.keys())
     if not found or absent:

@@ -29,7 +29,7 @@ from workbench.commands import (
     zoo,
 )
 from workbench.commands import app as notebook_app
-from workbench.sentence import EXPECTED_ERRORS, sentence
+from workbench.error_sentence import EXPECTED_ERRORS, sentence
 
 app = typer.Typer(
     no_args_is_help=True,

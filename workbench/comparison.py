@@ -11,38 +11,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, get_args
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
+from models.checkpoint import Card, CheckpointError
 from models.config import WEIGHTS, DropoutRates, WeightsName
 from models.durable import write_file
-from models.labels import averaging_label, labels, shape_label
 from models.lengths import possible_lengths
+from models.table_labels import labels
 from models.tasks import make_task
 from models.whole_numbers import require_whole
 from probes.certificate import certify
 from probes.minimal_model import is_minimal
 from probes.subject import subject
+from workbench.comparison_table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
+from workbench.found_checkpoints import Checkpoint, Steps, find_checkpoints
 from workbench.parquet_file import UNREADABLE, read_parquet
-from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 
-Steps = Literal["last", "all"]
 MODELS_AT_ONCE = 12
-FOLDER_DEPTH = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """One checkpoint of a comparison, and the name it has in the table."""
-
-    folder: Path
-    card: Card
-    name: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def compare(
     steps: Steps = "last",
     device: torch.device | str = "cpu",
     batch: int = BATCH,
-    keep: Path | None = None,
+    keep: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Every metric of every checkpoint at every length, on the same sequences for all checkpoints of a task.
@@ -111,7 +100,7 @@ def compare(
     with tqdm(total=sequences * sum(len(bag.variants) for bag in bags), unit=" sequences", disable=not progress) as bar:
         frames = []
         for bag in bags:
-            file = None if keep is None else keep / f"{_fingerprint(bag, chosen, sequences, seed, batch)}.parquet"
+            file = None if keep is None else Path(keep) / f"{_fingerprint(bag, chosen, sequences, seed, batch)}.parquet"
             kept = None if file is None else _kept(file)
             if kept is not None:
                 bar.update(sequences * len(bag.variants))
@@ -130,84 +119,6 @@ def _kept(file: Path) -> pd.DataFrame | None:
     except UNREADABLE:
         return None
     return frame if {*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED} <= set(frame.columns) else None
-
-
-def find_checkpoints(paths: Sequence[str | os.PathLike[str]], steps: Steps = "last") -> list[Checkpoint]:
-    """The checkpoints that paths and bundled names mean, each once, in a fixed order (task, size, seed, step, dropout, name).
-
-    A run gives its last checkpoint, or all; a checkpoint folder itself; any other folder what its sub-folders give. A name
-    that two checkpoints of one step share gets the folder added. Raises CheckpointError for a path that holds none.
-    """
-    if steps not in get_args(Steps):
-        raise ValueError(f"steps '{steps}' is unknown; choose one of {', '.join(get_args(Steps))}")
-    if isinstance(paths, str | os.PathLike):
-        raise CheckpointError(f"'{paths}' is one path, expected a list of them; give ['{paths}']")
-    if not paths:
-        raise CheckpointError("no checkpoint was given; give a run, a checkpoint folder, a folder of them or a bundled name")
-    folders = {folder.resolve(): folder for path in paths for folder in _expand(path, steps)}
-    cards = [(folder, read_card(folder)) for folder in folders.values()]
-    taken: dict[tuple[str, int | None], int] = {}
-    for _, card in cards:
-        taken[card.name, card.step] = taken.get((card.name, card.step), 0) + 1
-    checkpoints = [
-        Checkpoint(folder, card, card.name if taken[card.name, card.step] == 1 else f"{card.name} ({folder})")
-        for folder, card in cards
-    ]
-    return sorted(checkpoints, key=_order)
-
-
-def card_table(checkpoints: Sequence[Checkpoint]) -> pd.DataFrame:
-    """What the cards of checkpoints say of how they were made, one row each, for provenance."""
-
-    def row(checkpoint: Checkpoint) -> dict[str, object]:
-        card = checkpoint.card
-        averaged = card.averaging is not None and len(card.weights) > 1
-        return {
-            "checkpoint": checkpoint.name,
-            "shape": shape_label(card.model),
-            "dropout": card.model.dropout.label,
-            "drawn by": card.dropout_kernel,
-            "weights": ", ".join(card.weights),
-            "averaging": averaging_label(card.averaging) if card.averaging and averaged else None,
-            "trained to": card.train_length,
-            "seed": card.seed,
-            "step": card.step,
-            "sequences seen": card.sequences_seen,
-            "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
-            "sha256 of raw": card.sha256.get("raw.safetensors", "")[:12],
-            "command": card.command or card.source,
-        }
-
-    return pd.DataFrame([row(checkpoint) for checkpoint in checkpoints], dtype=object)
-
-
-def _order(checkpoint: Checkpoint) -> tuple:
-    card = checkpoint.card
-    known = tuple(-1 if value is None else value for value in (card.train_length, card.seed, card.step))
-    size = card.model.model_copy(update={"dropout": DropoutRates()}).model_dump_json()
-    dropout = card.model.dropout.label
-    return (card.task.name, card.model.vocab, size, *known, dropout != "none", dropout, checkpoint.name)
-
-
-def _expand(path: str | os.PathLike[str], steps: Steps) -> list[Path]:
-    found = _inside(Path(path), steps, FOLDER_DEPTH)
-    if found:
-        return found
-    last = find_checkpoint(path)  # a bundled name; else it raises, with the one sentence for it
-    of_a_run = steps == "all" and last.name != Path(path).name
-    return run_checkpoints(last.parent.parent) if of_a_run else [last]
-
-
-def _inside(folder: Path, steps: Steps, depth: int) -> list[Path]:
-    if (folder / CARD_FILE).is_file():
-        return [folder]
-    run = run_checkpoints(folder)
-    if run:
-        return run if steps == "all" else run[-1:]
-    if depth == 0 or not folder.is_dir():
-        return []
-    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    return [found for child in children for found in _inside(child, steps, depth - 1)]
 
 
 def _weights_of(checkpoint: Checkpoint, weights: Sequence[WeightsName]) -> list[WeightsName]:

@@ -1,7 +1,7 @@
 """The components of a model that can be ablated or patched: their names, and where they are in a forward pass.
 
 For: turning "head 2 of blocks.3.attn, at position 5" into hook points and the part of their activations that is meant. Not for:
-what is put there (`replacement.py`).
+what is put there (`ablation_methods.py`).
 """
 
 from collections.abc import Callable, Collection, Mapping

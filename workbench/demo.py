@@ -6,11 +6,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from models.checkpoint import CheckpointError, bundled_names, bundled_tables, find_checkpoint, read_card
-from workbench.comparison import compare, find_checkpoints
+from workbench.comparison import compare
+from workbench.comparison_table import read_table
 from workbench.figures.export import possible_formats
+from workbench.found_checkpoints import find_checkpoints
 from workbench.headline import headline_lengths
 from workbench.report import Written, write_results
-from workbench.table import read_table
 
 FORMATS: tuple[str, ...] = ("html", "pdf")
 

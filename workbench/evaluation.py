@@ -22,9 +22,10 @@ from models.lengths import chosen_lengths
 from models.streams import Draw
 from models.task import Task
 from models.whole_numbers import require_whole
-from probes.attention_dispersion import logits_and_entropy
 from probes.residual_stream import Model, device_of
+from probes.row_entropy import logits_and_entropy
 from probes.subject import Address, subject
+from workbench.comparison_table import ROW, with_labels
 from workbench.intervals import (
     REPLICATES,
     BootstrapMeans,
@@ -34,7 +35,6 @@ from workbench.intervals import (
     poisson_weights,
 )
 from workbench.metrics import METRICS, dispersion_metrics, position_metrics
-from workbench.table import ROW, with_labels
 
 SEQUENCES = 2000
 BATCH = 128

@@ -4,6 +4,7 @@ Small models leave a processor idle; a random search over them does not have to.
 nor for the search itself, which only picks configurations.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Hashable, Iterator, Sequence
@@ -139,7 +140,7 @@ class Fleet:
         diverged = self.diverged[member]
         return self.step if diverged is None else diverged - 1
 
-    def save_member(self, member: int, folder: Path, name: str) -> Card:
+    def save_member(self, member: int, folder: str | os.PathLike[str], name: str) -> Card:
         """Writes one member as an ordinary checkpoint (raw, ema, bema) with the card of a run called `name`, and returns that.
 
         It is only to be read: it holds no trainer state. Raises FileExistsError where the folder exists.
@@ -160,14 +161,14 @@ class Fleet:
         )
         return save_checkpoint(folder, card, {weights: self.state(member, weights) for weights in WEIGHTS})
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the whole fleet, over what was saved there before; a reader finds the one or the other, never half."""
-        write_fleet(folder, self.step, self.configs, self.optimizer.state())
+        write_fleet(Path(folder), self.step, self.configs, self.optimizer.state())
 
     @classmethod
-    def resume(cls, folder: Path, device: Literal["cpu", "cuda"] = "cpu") -> "Fleet":
+    def resume(cls, folder: str | os.PathLike[str], device: Literal["cpu", "cuda"] = "cpu") -> "Fleet":
         """The fleet that `save` wrote; on the CPU it goes on bit for bit. Raises CheckpointError."""
-        record, tensors = read_fleet(folder)
+        record, tensors = read_fleet(Path(folder))
         fleet = cls(record.configs, device)
         fleet.step = record.step
         for name, tensor in fleet.optimizer.state().items():

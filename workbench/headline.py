@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workbench.table import CERTIFIED, EQUAL_BUT_SEED
+from workbench.comparison_table import CERTIFIED, EQUAL_BUT_SEED
 
 METRICS_SHOWN = ("illegal_mass", "illegal_top1", "total_variation")
-CONTRASTS = {"ema": "ema − raw", "bema": "bema − raw", "raw": "dropout − none"}
+DIFFERENCE_NAMES = {"ema": "ema − raw", "bema": "bema − raw", "raw": "dropout − none"}
 """What the paired difference of a row is, by its weights; for raw the reference is the checkpoint without dropout."""
 
 
@@ -52,7 +52,7 @@ def contrasts(frame: pd.DataFrame, lengths: Sequence[int], metrics: Sequence[str
     """
     rows = _at(frame, lengths, metrics).dropna(subset=["difference"])
     rows = rows.assign(
-        contrast=rows["weights"].map(CONTRASTS),
+        contrast=rows["weights"].map(DIFFERENCE_NAMES),
         below=rows["difference_high"] < 0,
         above=rows["difference_low"] > 0,
     )

@@ -7,7 +7,8 @@ difference is that of the replicates' differences. Rates: the exact binomial int
 of 2,000 is not [0, 0]. Differences of paired rates: the adjusted Wald interval of Bonett and Price (2012, "Adjusted Wald
 Confidence Interval for a Difference of Binomial Proportions Based on Paired Data"), which has a width at zero discordant pairs.
 
-They are intervals over sequences alone; the spread over training seeds is another matter (`comparison`).
+They are intervals over sequences alone; the spread over training seeds is another matter (`comparison`). Not for probes, where
+positions of a sequence are averaged (`probes/clustered_means.py`), nor for searches (`study_intervals.py`).
 """
 
 import numpy as np

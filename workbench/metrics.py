@@ -126,7 +126,7 @@ def dispersion_metrics(
         attention on one token and, by definition, at s = 1; 1 for uniform attention. effective_tokens: mean of exp(entropy),
         in [1, s].
     """
-    from probes.attention_dispersion import effective_tokens, normalised
+    from probes.row_entropy import effective_tokens, normalised
 
     mean = "batch position layer head -> batch position"
     return {

@@ -1,6 +1,7 @@
 """How gradients change the weights of one run: AdamW, or Muon for the matrices of the blocks and AdamW for all else.
 
-Not for fleets: `workbench/fleet_optimizer.py` has the AdamW of many models at once.
+Not for the learning rate over steps: `training_config.learning_rate_at`. Not for fleets: `workbench/fleet_optimizer.py` has the
+AdamW of many models at once.
 """
 
 from collections.abc import Mapping

@@ -17,19 +17,18 @@ from pathlib import Path
 import plotly.graph_objects as go
 from tqdm.auto import tqdm
 
-from models.checkpoint import Card, bundled_names, bundled_studies, bundled_tables, find_checkpoint, read_card
+from models.checkpoint import bundled_names, bundled_studies, bundled_tables
 from models.config import WEIGHTS as ALL_WEIGHTS
 from models.config import WeightsName
 from models.durable import write_file
-from workbench.comparison import Steps, find_checkpoints
 from workbench.figures.export import FORMATS, possible_formats, save_figures
 from workbench.figures.print_layout import INCHES, Width
+from workbench.found_checkpoints import Steps, find_checkpoints
 
 SET_COMPLEMENT = "set-complement-v32-residual-0.1-seed0"
 OTHELLO = "othello-mini-none"
 STUDY = "set-complement-v16"
 WEIGHTS: WeightsName = "raw"
-SEQUENCES = 500
 ABLATED_SEQUENCES = 200
 PACKAGES = ("legal-tokens-workbench", "torch", "plotly", "kaleido")
 
@@ -90,10 +89,6 @@ def _parts() -> list[Part]:
     ]
 
 
-def _card(name: str) -> Card:
-    return read_card(find_checkpoint(name))
-
-
 def _comparison() -> Figures:
     from workbench.demo import measure_bundled
     from workbench.figures.gallery import comparison_figures, training_figures
@@ -105,63 +100,34 @@ def _comparison() -> Figures:
 
 def _displacement() -> Figures:
     from models.hooked import load
-    from probes import logit_displacement
-    from probes.displacement_structure import displacement_structure
-    from probes.logit_tables import logit_tables
-    from probes.two_token_identity import two_token_identity
-    from workbench.figures import displacement as figures
+    from workbench.probe_reports import displacement_report
 
-    model = load(SET_COMPLEMENT, WEIGHTS)
-    fit = logit_displacement.power_law(logit_displacement.token_displacement(model))
-    by_length = figures.displacement_by_length(logit_displacement.displacement(model), fit)
-    measured = logit_tables(model).frame(), displacement_structure(model), two_token_identity(model)
-    return {"displacement-by-length": by_length} | figures.table_figures(*measured)
+    figures = displacement_report(load(SET_COMPLEMENT, WEIGHTS)).figures
+    return {name: figure for name, figure in figures.items() if name not in ("added-token", "balance")}
 
 
 def _certificate() -> Figures:
-    from models.hooked import load
     from probes.certificate import certify
     from workbench.figures.certificate import worst_gap_by_length
 
-    model = load(SET_COMPLEMENT, WEIGHTS)
-    return {
-        "worst-gap-by-length": worst_gap_by_length(
-            certify(model).frame().assign(train_length=_card(SET_COMPLEMENT).train_length)
-        )
-    }
+    return {"worst-gap-by-length": worst_gap_by_length(certify(SET_COMPLEMENT, weights=WEIGHTS).frame())}
 
 
 def _dispersion(name: str) -> Figures:
     from models.hooked import load
-    from probes.dispersion_by_head import dispersion
-    from probes.logit_displacement import displacement
-    from workbench.evaluation import evaluate
-    from workbench.figures import dispersion as figures
+    from workbench.probe_reports import dispersion_report
 
-    model = load(name, WEIGHTS)
-    frame = dispersion(model, sequences=SEQUENCES)
-    evaluation = evaluate(model, sequences=SEQUENCES)
-    task = _card(name).task.name
-    pushed = displacement(model) if task == "set-complement" else None
-    drawn = {
-        f"{task}-dispersion-by-length": figures.dispersion_by_length(frame),
-        f"{task}-dispersion-and-errors": figures.dispersion_and_errors(frame, evaluation, pushed),
-    }
-    if frame["head"].nunique() > 1:
-        drawn[f"{task}-dispersion-by-head"] = figures.dispersion_by_head(frame, int(frame["length"].max()))
-    return drawn
+    tables, figures = dispersion_report(load(name, WEIGHTS))
+    frame = tables["dispersion"]
+    task, several_heads = frame["task"].iloc[0], frame["head"].nunique() > 1
+    return {f"{task}-{kind}": figure for kind, figure in figures.items() if several_heads or kind != "dispersion-by-head"}
 
 
 def _board_state() -> Figures:
     from probes.board_state import board_state
-    from workbench.figures import board_state as figures
+    from workbench.probe_reports import board_figures
 
-    frame = board_state(OTHELLO, weights=WEIGHTS)
-    return {
-        "board-by-layer": figures.board_by_layer(frame),
-        "board-by-layer-and-length": figures.board_by_layer_and_length(frame),
-        "board-by-square": figures.board_by_square(frame),
-    }
+    return board_figures(board_state(OTHELLO, weights=WEIGHTS))
 
 
 def _ablation_map() -> Figures:

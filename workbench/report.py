@@ -18,15 +18,16 @@ import torch
 
 from models.config import WEIGHTS, WeightsName
 from models.durable import write_file
-from workbench.comparison import Checkpoint, Steps, card_table, compare, find_checkpoints
+from workbench.comparison import compare
+from workbench.comparison_table import read_any_table, read_table, write_table
 from workbench.evaluation import SEQUENCES
 from workbench.figures.ablation import ablation_figures
 from workbench.figures.export import FORMATS, possible_formats, save_figures
 from workbench.figures.gallery import comparison_figures, training_figures
 from workbench.figures.print_layout import Width
+from workbench.found_checkpoints import Checkpoint, Steps, card_table, find_checkpoints
 from workbench.kept_parts import remove_parts
 from workbench.report_page import report_page
-from workbench.table import read_any_table, read_table, write_table
 
 PathLike = str | os.PathLike[str]
 

@@ -14,34 +14,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.figures.curves import organisms
-from workbench.figures.export import figure_html
 from workbench.figures.gallery import last_steps, stem
-from workbench.figures.theme import FONT, INK
-from workbench.headline import CONTRASTS, certified, contrasts, headline, headline_lengths
+from workbench.headline import DIFFERENCE_NAMES, certified, contrasts, headline, headline_lengths
+from workbench.html_page import PACKAGES, STYLE, html_figures, html_page, html_table, number, scrolling_table
 from workbench.metrics import METRICS
-
-PACKAGES = ("torch", "transformer-lens", "numpy", "pandas", "plotly")
-
-_SUPERSCRIPT = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-STYLE = (
-    f"""
-body {{ font: 15px/1.5 {FONT}; color: {INK}; }}"""
-    + """
-body { max-width: 1360px; margin: 2rem auto; padding: 0 1.5rem; }
-h1 { font-size: 1.7rem; margin-bottom: 0.2rem; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; } h3 { margin-top: 1.8rem; }
-p, li { max-width: 75ch; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 12.5px; margin: 0.6rem 0 1.2rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.5rem; border-bottom: 1px solid #e3e3e3; text-align: left; vertical-align: top; white-space: nowrap; }
-th { font-weight: 600; border-bottom: 1px solid #888; } th.group { border-left: 1px solid #ccc; }
-td.group { border-left: 1px solid #ccc; }
-td small { display: block; color: #666; font-size: 11px; }
-td.command { white-space: normal; min-width: 110ch; font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; }
-code { background: #f4f4f4; padding: 0 0.25em; }
-"""
-)
 
 READING = """
 <p>Every checkpoint of a task was measured on the same fresh sequences, from a random stream that training never draws from. At
@@ -100,8 +76,6 @@ def report_page(
         command: the command that makes the page again.
         settings: what else was chosen (sequences, seed), by name.
     """
-    from plotly.offline import get_plotlyjs
-
     parts = [
         f"<h1>{escape(title)}</h1>",
         _what_is_compared(frame),
@@ -110,11 +84,8 @@ def report_page(
     ]
     for name, rows in organisms(frame).items():
         parts += _organism(name, rows, {key: figure for key, figure in figures.items() if key.startswith(f"{stem(rows)}-")})
-    parts += ["<h2>Provenance</h2>", _provenance(command, settings), _html_table(cards)]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<script>{get_plotlyjs()}</script></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
+    parts += ["<h2>Provenance</h2>", _provenance(command, settings), html_table(cards, _text)]
+    return html_page(title, STYLE, parts)
 
 
 def _what_is_compared(frame: pd.DataFrame) -> str:
@@ -154,8 +125,7 @@ def _organism(name: str, rows: pd.DataFrame, figures: Mapping[str, go.Figure]) -
     if not proved.empty:
         parts += ["<h3>Certified lengths</h3>", f"<p>{CERTIFIED_NOTE}</p>", _certified_table(proved)]
     parts.append("<h3>Figures</h3>")
-    parts += [f'<div class="scroll">{figure_html(figure, key, False)}</div>' for key, figure in figures.items()]
-    return parts
+    return parts + html_figures(figures)
 
 
 def _value_table(table: pd.DataFrame) -> str:
@@ -173,7 +143,7 @@ def _difference_table(table: pd.DataFrame) -> str:
         counts = f"below {row.below}, above {row.above} of {row.pairs}"
         return f"{number(row.difference)}<small>{number(row.low)} to {number(row.high)}</small><small>{counts}</small>"
 
-    order = list(CONTRASTS.values())
+    order = list(DIFFERENCE_NAMES.values())
     by_contrast = table.sort_values("contrast", kind="stable", key=lambda names: names.map(order.index))
     return _wide_table(by_contrast, ["contrast", "dropout"], cell)
 
@@ -182,7 +152,7 @@ def _certified_table(table: pd.DataFrame) -> str:
     others = [key for key in ("train_length", "shape", "step", "averaging", "checkpoint") if key in table]
     apart = [key for key in others if table[key].nunique(dropna=False) > 1]
     shown = table[["dropout", "weights", *apart, "seeds", "low", "mean", "high"]]
-    return _html_table(shown.assign(mean=shown["mean"].map(number)))
+    return html_table(shown.assign(mean=shown["mean"].map(number)), _text)
 
 
 def _wide_table(table: pd.DataFrame, names: Sequence[str], cell: Callable[[Any], str]) -> str:
@@ -204,7 +174,7 @@ def _wide_table(table: pd.DataFrame, names: Sequence[str], cell: Callable[[Any],
         body.append("<tr>" + "".join(f"<td>{escape(_text(value))}</td>" for value in values) + "".join(cells) + "</tr>")
     top = f'<tr><th colspan="{len(keys)}"></th>{head}</tr>'
     second = "<tr>" + "".join(f"<th>{escape(key.replace('_', ' '))}</th>" for key in keys) + labels + "</tr>"
-    return f'<div class="scroll"><table><thead>{top}{second}</thead><tbody>{"".join(body)}</tbody></table></div>'
+    return scrolling_table(top + second, "".join(body))
 
 
 def _group(column: int) -> str:
@@ -217,29 +187,7 @@ def _provenance(command: str, settings: Mapping[str, object]) -> str:
     return f"<p>Made by <code>{escape(command)}</code> with {escape(facts)}. The same command gives the same tables.</p>"
 
 
-def _html_table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in table.columns)
-    rows = (
-        "".join(
-            f"<td{' class=command' if name == 'command' else ''}>{escape(_text(value))}</td>"
-            for name, value in zip(table.columns, row, strict=True)
-        )
-        for row in table.itertuples(index=False)
-    )
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def _text(value: object) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def number(value: float) -> str:
-    """A number with three significant digits and a true minus sign: `0.0123`, `−4.1·10⁻⁵`; NaN is a dash."""
-    if math.isnan(value):
-        return "–"
-    text = f"{value:.3g}".replace("-", "−")
-    mantissa, _, exponent = text.partition("e")
-    return f"{mantissa}·10{exponent.replace('+', '').replace('−0', '−').translate(_SUPERSCRIPT)}" if exponent else text

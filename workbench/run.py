@@ -76,9 +76,9 @@ class Run:
             write_file(path, "".join(line + "\n" for line in kept).encode())
 
 
-def read_run(folder: Path) -> RunRecord:
+def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     """The record of a run. Raises RunError where `run.json` is missing or not valid."""
-    path = folder / RUN_FILE
+    path = Path(folder) / RUN_FILE
     try:
         return RunRecord.model_validate_json(read_plain(path, MAX_RECORD_BYTES))
     except OSError as error:
@@ -87,9 +87,9 @@ def read_run(folder: Path) -> RunRecord:
         raise RunError(f"{path} is no valid run record ({error.errors()[0]['msg']}); restore it or start a new run") from error
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
+def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
     """The lines of a run's `metrics.jsonl`, in order, but one that was cut off. Raises RunError where there is none."""
-    return [row for _, row in _metric_lines(folder / METRICS_FILE)]
+    return [row for _, row in _metric_lines(Path(folder) / METRICS_FILE)]
 
 
 def _metric_lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:

@@ -7,43 +7,41 @@ which it sends only inside `optimize`, are sent from here; a trial whose worker 
 be completed, should its worker only have slept. Not for: training, which is `workbench/search.py`.
 """
 
-import errno
 import functools
 import json
 import logging
 import os
-import re
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from models.plain_file import require_plain
 from workbench.search_space import SearchSpace
+from workbench.search_storage import (
+    BETWEEN_TRIES_SECONDS,
+    DATABASE_ERRORS,
+    HEARTBEAT_SECONDS,
+    STALE_SECONDS,
+    open_storage,
+    optuna_warnings_answered,
+    patiently,
+)
 
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 Arguments = ParamSpec("Arguments")
 
-HEARTBEAT_SECONDS = 10
-RACE_SECONDS, OUTAGE_SECONDS, BETWEEN_TRIES_SECONDS = 2.5, 600.0, 0.5
-"""How long to try again: where workers make the same tables, and where the database is away."""
-STALE_SECONDS = 60
-"""A worker that has been silent for so long has lost its trials."""
-WAIT_FOR_LOCK_SECONDS = 60
-DATABASE_ERRORS = (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+OUTAGE_SECONDS = 600.0
+"""How long to try again while the database is away."""
 NUMBER, ATTEMPT, WORKER, RESULT = "number", "attempt", "worker", "result"
 """User attributes of a trial: number of its parameter set, attempts before it, host and process, and what was measured."""
-OPTUNA_TABLES = {"studies", "trials", "version_info"}
 RANGES = "ranges"
 SETTINGS = "search"
 """User attribute of the study: what all its trials have in common."""
@@ -127,10 +125,10 @@ class Ledger:
         self.stop = threading.Event()
         """ends the waiting for a database that is away"""
         self.storage = open_storage(url, heartbeat_seconds, stale_seconds)
-        self.study = _patiently(
+        self.study = patiently(
             lambda: optuna.create_study(storage=self.storage, study_name=study_name(space), load_if_exists=True)
         )
-        _patiently(lambda: _attempts.create(self.storage.engine, checkfirst=True))
+        patiently(lambda: _attempts.create(self.storage.engine, checkfirst=True))
         agreed = {**space.model_dump(), **settings, RANGES: space.fingerprint}
         if SETTINGS not in self.study.user_attrs:
             self.study.set_user_attr(SETTINGS, agreed)
@@ -139,7 +137,7 @@ class Ledger:
     @_through_outages
     def open_numbers(self, trials: int) -> list[int]:
         """Those of 0 .. trials - 1 that nobody has completed and nobody alive is at, after failing the trials of the dead."""
-        with _optuna_warnings_answered():
+        with optuna_warnings_answered():
             optuna.storages.fail_stale_trials(self.study)
         last = self._last_attempts()
         return [number for number in range(trials) if number not in last or last[number][1] == TrialState.FAIL]
@@ -158,7 +156,7 @@ class Ledger:
             return None
         attempt = last[number][0] + 1 if number in last else 0
         parameters, distributions = self.space.parameters(number), self.space.distributions()
-        with _optuna_warnings_answered():
+        with optuna_warnings_answered():
             self.study.sampler = optuna.samplers.PartialFixedSampler(parameters, optuna.samplers.RandomSampler())
             trial = self.study.ask({name: distributions[name] for name in parameters})
         trial.set_user_attr(NUMBER, number)
@@ -232,75 +230,6 @@ class Ledger:
         return last
 
 
-def open_storage(
-    url: str, heartbeat_seconds: int = HEARTBEAT_SECONDS, stale_seconds: int = STALE_SECONDS
-) -> optuna.storages.RDBStorage:
-    """Optuna's storage at a URL, with its tables made where they are missing. Raises ValueError where that cannot be."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-    def make() -> optuna.storages.RDBStorage:
-        with _optuna_warnings_answered():
-            return optuna.storages.RDBStorage(
-                url, _engine_options(url), heartbeat_interval=heartbeat_seconds, grace_period=stale_seconds
-            )
-
-    with _one_sentence(url):
-        file = _sqlite_file(url)
-        storage = _patiently(make)
-    if file is not None:
-        _serialise(storage.engine)
-    return storage
-
-
-def open_existing_storage(url: str) -> optuna.storages.RDBStorage:
-    """Optuna's storage at a URL that has its tables already. Raises ValueError, and writes nothing, where it has not."""
-    with _one_sentence(url):
-        file = _sqlite_file(url)
-        if file is not None:
-            require_plain(file)  # SQLite would make the file
-        engine = sa.create_engine(url, **_engine_options(url))
-        tables = set(sa.inspect(engine).get_table_names())
-        only_tables = file is None or not _computed(engine)
-        engine.dispose()
-    if not tables >= OPTUNA_TABLES or not only_tables:
-        raise ValueError(f"the storage {shown_url(url)} holds no search; give that of `workbench search`")
-    return open_storage(url)
-
-
-def _computed(engine: sa.Engine) -> list[str]:
-    """What an SQLite file would run when it is read: views, triggers and virtual tables, of which a search has none."""
-    computed = sa.text("SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'")
-    with engine.connect() as connection:
-        return list(connection.scalars(computed))
-
-
-def _engine_options(url: str) -> dict[str, Any]:
-    return {"pool_pre_ping": True} if _sqlite_file(url) is None else {"connect_args": {"timeout": WAIT_FOR_LOCK_SECONDS}}
-
-
-def _sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite URL, None for another database; an OSError where SQLite would keep it in memory."""
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    name = parsed.database or ""
-    if not name or name.startswith((":memory:", "file:")):
-        raise OSError(errno.EINVAL, "it names no file")
-    return Path(name)
-
-
-@contextmanager
-def _one_sentence(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (*DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error.__cause__ or error)
-        raise ValueError(
-            f"cannot open the storage {shown_url(url)} ({reason.strip().splitlines()[0]}); "
-            "give sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
-        ) from error
-
-
 def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The completed trials of a search, by number of parameter set."""
     return sorted(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), key=lambda trial: trial.user_attrs[NUMBER])
@@ -309,14 +238,6 @@ def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
 def study_name(space: SearchSpace) -> str:
     """The name of a search in its database, such as `set-complement-v16`."""
     return f"set-complement-v{space.vocab}"
-
-
-def shown_url(url: str) -> str:
-    """A URL as it may be shown: without its password."""
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except (sa.exc.ArgumentError, ValueError):
-        return repr(re.sub(r":[^:@/]*@", ":***@", url))
 
 
 def _require_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -328,42 +249,3 @@ def _require_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
             f"the storage holds a search of {found.get('vocab')} tokens with {'; '.join(changed)}; give the same options to go "
             "on with it, or another storage"
         )
-
-
-def _serialise(engine: sa.Engine) -> None:
-    """Makes every transaction of an SQLite engine lock the file from its first statement on.
-
-    Otherwise two workers can both read that a trial is running and then both change it: SQLite has no SELECT FOR UPDATE. The
-    recipe is of SQLAlchemy's documentation on pysqlite.
-    """
-
-    @sa.event.listens_for(engine, "connect")
-    def leave_begin_to_us(connection, record) -> None:
-        connection.isolation_level = None
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()  # connections made before this would not do as told
-
-
-def _patiently(act: Callable[[], Made]) -> Made:
-    """Tries again where two workers make the same tables or rows at the same moment, which databases answer with an error."""
-    until = time.monotonic() + RACE_SECONDS
-    while True:
-        try:
-            return act()
-        except DATABASE_ERRORS as error:
-            damaged = sa.exc.DatabaseError in (type(error), type(error.__cause__))  # not one of its kinds
-            if time.monotonic() > until or damaged or isinstance(error, sa.exc.ArgumentError):  # no address at all
-                raise
-            time.sleep(BETWEEN_TRIES_SECONDS)
-
-
-@contextmanager
-def _optuna_warnings_answered() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are, since Optuna 2.9
-        warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)  # they are for optimize(): ours come from `held`
-        yield

@@ -23,14 +23,13 @@ from workbench.evaluation import BATCH, evaluate_together
 from workbench.training_config import TrainingConfig
 
 SCALED_TO_BEMA, SCALED_TO_NEED = "raw scaled to bema", "raw scaled to need"
-VARIANTS = (*WEIGHTS, SCALED_TO_BEMA, SCALED_TO_NEED)
-"""What is evaluated of a trial."""
+"""Raw weights with their logits scaled, which are evaluated beside raw, ema and bema."""
 CONTRASTS = (("ema", "raw"), ("bema", "raw"), ("bema", "ema"), ("bema", SCALED_TO_BEMA))
 """The paired differences that are kept, first - second."""
 COMPARED = ("illegal_mass", "total_variation", "uniformity_kl", "misordered", "normalised_dispersion")
 """The metrics whose paired differences are kept."""
 DIGITS = 6
-OBJECTIVE = "total_variation"
+OBJECTIVE_METRIC = "total_variation"
 WORST_OBJECTIVE = 1.0
 """The greatest total variation there is: what a trial that diverged is given."""
 
@@ -66,7 +65,7 @@ def measure(states: Mapping[WeightsName, State], config: TrainingConfig, sequenc
 
 def objective(result: Mapping[str, Any], train_length: int) -> float:
     """The one number Optuna is told: mean total variation of the raw weights beyond the training length, in [0, 1]."""
-    return float(np.mean(result["metrics"]["raw"][OBJECTIVE][train_length:]))
+    return float(np.mean(result["metrics"]["raw"][OBJECTIVE_METRIC][train_length:]))
 
 
 def _displacement(model: Transformer, sequences: int, seed: int) -> dict[str, Any]:

@@ -17,18 +17,9 @@ import pandas as pd
 
 from models.checkpoint import bundled_studies
 from models.config import WEIGHTS
-from workbench.search_ledger import (
-    DATABASE_ERRORS,
-    NUMBER,
-    RANGES,
-    RESULT,
-    SETTINGS,
-    completed_trials,
-    open_existing_storage,
-    shown_url,
-    study_name,
-)
+from workbench.search_ledger import NUMBER, RANGES, RESULT, SETTINGS, completed_trials, study_name
 from workbench.search_space import SearchSpace
+from workbench.search_storage import DATABASE_ERRORS, open_existing_storage, shown_url
 
 REGIONS = ("inside", "beyond")
 """Lengths 1 .. train length, and train length + 1 .. v - 1."""

@@ -3,7 +3,6 @@
 A pure function of tables and figures. Every number that a verdict rests on stands beside its intervals.
 """
 
-import math
 from collections.abc import Mapping
 from html import escape
 from importlib.metadata import version
@@ -12,9 +11,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.figures.export import figure_html
+from workbench.html_page import PACKAGES, STYLE, html_figures, html_page, html_table, number, scrolling_table
 from workbench.intervals import CONFIDENCE
-from workbench.report_page import PACKAGES, STYLE, number
 from workbench.search_space import BATCHES, DROPOUT, ETA, KAPPA, LEARNING_RATE, NORMS, SOFT_SHARE, WEIGHT_DECAY
 from workbench.study import OUTCOMES, StudyTables
 
@@ -57,8 +55,6 @@ def study_page(
         figures: by name.
         command: the commands that make the search and this page again.
     """
-    from plotly.offline import get_plotlyjs
-
     title = f"Random hyperparameter search: set complement, v = {tables.space.vocab}"
     parts = [
         f"<p>Made by <code>{escape(command)}</code></p>",
@@ -73,17 +69,12 @@ def study_page(
         *_checks(claims),
         *(f"<h2>{escape(name)}</h2>{_table(table)}" for name, table in results.items()),
         "<h2>Figures</h2>",
-        *(f'<div class="scroll">{figure_html(figure, key, False)}</div>' for key, figure in figures.items()),
+        *html_figures(figures),
         "<h2>What was drawn</h2>",
         _space(tables),
         _versions(),
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}{VERDICT_STYLE}</style><script>{get_plotlyjs()}</script></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return html_page(title, STYLE + VERDICT_STYLE, parts)
 
 
 def _in_short(tables: StudyTables) -> str:
@@ -110,7 +101,7 @@ def _verdict_table(claims: pd.DataFrame) -> str:
             f'<td class="verdict {verdict.replace(" ", "-")}">{verdict}</td><td>{words}</td></tr>'
         )
     head = "<tr><th>topic</th><th>claim</th><th>verdict</th><th>checks</th></tr>"
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return scrolling_table(head, "".join(rows))
 
 
 def _comparisons_note(claims: pd.DataFrame) -> str:
@@ -144,7 +135,7 @@ def _checks(claims: pd.DataFrame) -> list[str]:
                 "trials": checks["trials"],
             }
         )
-        parts.append(f"<h3>{heading}</h3>{_html(shown)}")
+        parts.append(f"<h3>{heading}</h3>{html_table(shown, _text)}")
     return parts
 
 
@@ -164,20 +155,11 @@ def _table(table: pd.DataFrame) -> str:
         if name in shown and low in shown:
             shown[name] = [f"{number(v)} {b}" for v, b in zip(shown[name], _brackets(shown, low, high), strict=True)]
             shown = shown.drop(columns=[low, high])
-    return _html(shown)
-
-
-def _html(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in table.columns)
-    rows = ("".join(f"<td>{escape(_text(value))}</td>" for value in row) for row in table.itertuples(index=False))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return html_table(shown, _text)
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return "–" if math.isnan(value) else number(value)
-    return str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _space(tables: StudyTables) -> str:
@@ -200,7 +182,7 @@ def _space(tables: StudyTables) -> str:
         "BEMA's eta": between(*ETA, "uniform"),
         "model": "one layer, one head, attention only, no positions",
     }
-    return _html(pd.DataFrame({"parameter": list(said), "drawn from": list(said.values())}))
+    return html_table(pd.DataFrame({"parameter": list(said), "drawn from": list(said.values())}), _text)
 
 
 def _versions() -> str:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from models.durable import write_file
 from workbench.figures.export import save_figures
 from workbench.figures.study import study_figures
-from workbench.search_ledger import shown_url
+from workbench.search_storage import shown_url
 from workbench.study import StudyTables, read_studies
 from workbench.study_claims import claim_table, claims
 from workbench.study_effects import (

@@ -1,6 +1,7 @@
 """The one training loop: makes a run folder from a `TrainingConfig`, or goes on with one."""
 
 import math
+import os
 import shlex
 import threading
 import time
@@ -12,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from models.checkpoint import Card, TrainerState, read_trainer, read_weights, run_checkpoints, save_checkpoint
-from workbench.cli_options import command_options
+from workbench.config_options import command_options
 from workbench.fleet_threads import torch_threads
 from workbench.loggers import Log, LoggerName, Row, open_loggers, refuse_missing
 from workbench.metrics import position_metrics
@@ -27,7 +28,7 @@ LOGGED_SEQUENCES = 64
 
 def train(
     config: TrainingConfig,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     stop: threading.Event | None = None,
     on_log: Callable[[Trainer, Row], None] | None = None,
@@ -53,6 +54,7 @@ def train(
         ImportError: a logger's package is not installed.
         FloatingPointError: the loss is no longer finite; what was saved before stays.
     """
+    out = Path(out)
     refuse_missing(loggers)
     stop = stop or threading.Event()
     record = RunRecord(config=config, command=command_line(config, out), versions=package_versions())

@@ -2,7 +2,7 @@
 
 For: boards of 4x4, 6x6 and 8x8 through one code path. Every board is the centre of one 8x8 grid of 64 bits, so a smaller
 board is the same rules with fewer playable squares (its `arena`): the start position, the shifts and the edge masks are
-shared, and no kernel knows the size. Not for: rules (`kernels.py`, `torch_bitboard.py`).
+shared, and no kernel knows the size. Not for: rules (`rules_numba.py`, `rules_torch.py`).
 
 Three ways to name a place, each an integer:
     bit     0 .. 63 of the grid, 8 * row + column of the grid; what bitboards are made of
@@ -42,7 +42,7 @@ class Board:
     def __post_init__(self) -> None:
         """Refuse other sizes."""
         if self.size not in SIZES:
-            raise ValueError(f"Board size {self.size!r} is not supported; choose one of {', '.join(map(str, SIZES))}.")
+            raise ValueError(f"board size {self.size!r} is not supported; choose one of {', '.join(map(str, SIZES))}")
 
     @property
     def squares(self) -> int:
@@ -97,16 +97,16 @@ class Board:
     def token(self, square: int) -> int:
         """The token of a square 0 .. size**2 - 1; a ValueError for the centre and for squares off the board."""
         if not 0 <= square < self.squares:
-            raise ValueError(f"Square {square} is not on the {self.size}x{self.size} board; expected 0 .. {self.squares - 1}.")
+            raise ValueError(f"square {square} is not on the {self.size}x{self.size} board; expected 0 .. {self.squares - 1}")
         token = self.token_of_square[square]
         if token == PAD:
-            raise ValueError(f"Square {square} is one of the four of the centre, which hold discs from the start: no move.")
+            raise ValueError(f"square {square} is one of the four of the centre, which hold discs from the start: no move")
         return token
 
     def square(self, token: int) -> int:
         """The square of a token 1 .. size**2 - 4; a ValueError for padding and for numbers that are no token."""
         if not 1 <= token < self.vocab:
-            raise ValueError(f"Token {token} names no move on the {self.size}x{self.size} board; expected 1 .. {self.moves}.")
+            raise ValueError(f"token {token} names no move on the {self.size}x{self.size} board; expected 1 .. {self.moves}")
         return self.square_of_token[token]
 
 

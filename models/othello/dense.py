@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int8, Int64
 from torch import Tensor
 
-from models.othello import kernels, torch_bitboard
+from models.othello import rules_numba, rules_torch
 from models.othello.board import GRID, PAD, Board
 
 COMPILE_FROM = 1 << 22
@@ -28,7 +28,7 @@ def _expand(
         rows = torch.empty(len(flat[0]), GRID, dtype=torch.int64)
         kernel(*(word.numpy().view(np.uint64) for word in flat), rows.numpy().view(np.uint64))
     else:
-        rows = (torch_bitboard.compiled(operations) if len(flat[0]) >= COMPILE_FROM else operations)(*flat)
+        rows = (rules_torch.compiled(operations) if len(flat[0]) >= COMPILE_FROM else operations)(*flat)
     grid = rows.view(torch.int8).reshape(*shape, GRID, GRID)
     border = (GRID - board.size) // 2
     return grid[..., border : GRID - border, border : GRID - border].flatten(-2)
@@ -36,7 +36,7 @@ def _expand(
 
 def on_squares(words: Int64[Tensor, "*position"], board: Board) -> Bool[Tensor, "*position square"]:
     """True on the squares of each bitboard."""
-    return _expand(kernels.spread_words, torch_bitboard.spread_words, board, words).view(torch.bool)
+    return _expand(rules_numba.spread_words, rules_torch.spread_words, board, words).view(torch.bool)
 
 
 def on_tokens(words: Int64[Tensor, "*position"], board: Board) -> Bool[Tensor, "*position vocab"]:
@@ -55,4 +55,4 @@ def states(
     first: Int64[Tensor, "*position"], second: Int64[Tensor, "*position"], board: Board
 ) -> Int8[Tensor, "*position square"]:
     """0 on the squares of `first`, 1 on those of `second`, 2 on the others."""
-    return _expand(kernels.spread_states, torch_bitboard.spread_states, board, first, second)
+    return _expand(rules_numba.spread_states, rules_torch.spread_states, board, first, second)

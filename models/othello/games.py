@@ -4,7 +4,7 @@ For: every part of the workbench that needs Othello games or positions; here the
 position (`labels.py`), nor files of games (`transcripts.py`, `wthor.py`).
 
 The backends give the same bits, so the choice is one of speed alone: the CPU kernels, whose result is copied, for everything
-but large batches on a GPU; there compiled steps of `torch_bitboard.py`, which take tens of seconds to compile, once a process.
+but large batches on a GPU; there compiled steps of `rules_torch.py`, which take tens of seconds to compile, once a process.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Int8, Int64, Integer, UInt8
 from torch import Tensor
 
-from models.othello import kernels, torch_bitboard
+from models.othello import rules_numba, rules_torch
 from models.othello.board import PAD, Board
 from models.random_stream import MASK_64, draw_scalar, numbers, seed_state
 
@@ -72,12 +72,14 @@ def _generate(
     board: Board, seed: int, indices: Int64[Tensor, "game"], device: torch.device, threads: int
 ) -> UInt8[Tensor, "game moves"]:
     if _plays_itself(device, len(indices)):
-        return torch_bitboard.generate(board, seed, indices.to(device), compile_steps=True)
+        return rules_torch.generate(board, seed, indices.to(device), compile_steps=True)
     numbers = indices.numpy().view(np.uint64)
     tokens = np.empty((len(numbers), board.moves), np.uint8)
 
     def part(first: int, last: int) -> None:
-        kernels.generate_lockstep(np.uint64(seed_state(seed)), numbers[first:last], np.uint64(board.arena), tokens[first:last])
+        rules_numba.generate_lockstep(
+            np.uint64(seed_state(seed)), numbers[first:last], np.uint64(board.arena), tokens[first:last]
+        )
 
     _in_threads(part, len(numbers), threads)
     return torch.from_numpy(tokens).to(device)
@@ -99,7 +101,7 @@ def generate(
     replaced by the game of the same index in a stream derived from the seed, until one is full.
     """
     if keep not in get_args(Keep):
-        raise ValueError(f"keep={keep!r} is unknown; choose one of {', '.join(get_args(Keep))}.")
+        raise ValueError(f"keep={keep!r} is unknown; choose one of {', '.join(get_args(Keep))}")
     device = torch.device(device)
     indices = numbers(start, count)
     tokens = _generate(board, seed, indices, device, threads)
@@ -119,14 +121,14 @@ def replay(board: Board, tokens: Integer[Tensor, "game ply"], threads: int = 1) 
     device = tokens.device
     plies = tokens if tokens.dtype == torch.uint8 else tokens.clamp(-1, 255).to(torch.uint8)  # what is no token stays none
     if _plays_itself(device, len(tokens)):
-        return Replay(board, tokens, *torch_bitboard.replay(board, plies, compile_steps=True))
+        return Replay(board, tokens, *rules_torch.replay(board, plies, compile_steps=True))
     moves = plies.cpu().contiguous().numpy()
     black, white, legal = (np.empty(moves.shape, np.uint64) for _ in range(3))
     to_move, played = np.empty(moves.shape, np.int8), np.empty(len(moves), np.int64)
 
     def part(first: int, last: int) -> None:
         outputs = (output[first:last] for output in (black, white, legal, to_move, played))
-        kernels.replay_lockstep(moves[first:last], np.uint64(board.arena), board.move_of_token, *outputs)
+        rules_numba.replay_lockstep(moves[first:last], np.uint64(board.arena), board.move_of_token, *outputs)
 
     _in_threads(part, len(moves), threads)
     outputs = (black.view(np.int64), white.view(np.int64), legal.view(np.int64), to_move, played)

@@ -42,7 +42,7 @@ def board_state(replay: Replay, frame: Frame = "to_move") -> Int8[Tensor, "game 
     elif frame == "parity":
         black_is_mine = torch.arange(black.shape[-1], device=black.device) % 2 == 1
     else:
-        raise ValueError(f"Frame {frame!r} is unknown; choose one of {', '.join(get_args(Frame))}.")
+        raise ValueError(f"frame {frame!r} is unknown; choose one of {', '.join(get_args(Frame))}")
     mine, theirs = torch.where(black_is_mine, black, white), torch.where(black_is_mine, white, black)
     return dense.states(mine, theirs, replay.board)
 

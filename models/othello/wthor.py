@@ -72,14 +72,14 @@ def read_wthor(data: bytes, skip_bad: bool = False) -> WthorFile:
     number and reason, for a game with an illegal or missing move; `skip_bad` collects the latter in `games.skipped` instead.
     """
     if len(data) < HEADER.itemsize:
-        raise ValueError(f"WTHOR file of {len(data)} bytes: expected a header of {HEADER.itemsize}; fetch the file again.")
+        raise ValueError(f"WTHOR file of {len(data)} bytes: expected a header of {HEADER.itemsize}; fetch the file again")
     header = np.frombuffer(data, HEADER, 1)[0]
     if header["side"] not in (0, 8) or header["problems"]:
         kind = "endgame problems" if header["problems"] else f"games on a board of side {header['side']}"
-        raise ValueError(f"WTHOR file of {kind}: only 8x8 games can be read; take a WTH_<year>.wtb file.")
+        raise ValueError(f"WTHOR file of {kind}: only 8x8 games can be read; take a WTH_<year>.wtb file")
     expected = HEADER.itemsize + RECORD.itemsize * int(header["games"])
     if len(data) != expected:
-        raise ValueError(f"WTHOR file of {len(data)} bytes: {header['games']} games take {expected}; fetch the file again.")
+        raise ValueError(f"WTHOR file of {len(data)} bytes: {header['games']} games take {expected}; fetch the file again")
     records = np.frombuffer(data, RECORD, int(header["games"]), HEADER.itemsize)
     moves = records["moves"]
     tokens = _token_of_byte()[moves]

@@ -6,7 +6,7 @@ import pytest
 
 from models.config import DropoutRates
 from workbench.comparison import compare
-from workbench.table import write_table
+from workbench.comparison_table import write_table
 
 from ..workbench.saved_runs import save_run
 from .test_widgets import changes, data, is_quick, shows
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CHECKPOINTS = 200
 SHOW = """
-from workbench.table import read_table
+from workbench.comparison_table import read_table
 from workbench.widgets.length_explorer import LengthExplorer
 LengthExplorer([{runs!r}], read_table({table!r}))
 """

@@ -185,8 +185,23 @@ def test_the_command_says_what_it_found(tmp_path, capsys):
         (mingpt_state, 0, "0 heads were asked for, expected at least 1"),
         (lambda: {"tok_emb.weight": torch.zeros(61)}, None, r"key tok_emb.weight has shape \(61,\), expected 2 dimensions"),
         (lambda: {"embed.W_E": torch.zeros(61, 16)}, None, "key .* is missing"),
+        (
+            lambda: {"embed.weight": torch.zeros(61), "blocks.0.attn.q.weight": torch.zeros(8, 8)},
+            None,
+            r"m.pth has keys or shapes that no OthelloGPT has \(EinopsError\); save the state dict alone",
+        ),
+        (
+            lambda: {
+                "embed.W_E": torch.zeros(2, 8),
+                "pos_embed.W_pos": torch.zeros(5, 8),
+                "blocks.0.attn.W_Q": torch.zeros(1, 8, 8),
+                "blocks.0.mlp.W_in": torch.zeros(8, 4),
+            },
+            None,
+            r"m.pth: the weights have vocab 2 \(Input should be greater than or equal to 3\); is this an OthelloGPT's",
+        ),
     ],
-    ids=["a list", "20 tokens", "no heads", "one axis", "nothing but an embedding"],
+    ids=["a list", "20 tokens", "no heads", "one axis", "nothing but an embedding", "no matrix", "2 tokens"],
 )
 def test_what_is_no_othello_gpt_is_named(tmp_path, make, heads, problem):
     torch.save(make(), tmp_path / "m.pth")

@@ -55,7 +55,8 @@ def test_the_frame_has_every_probe_frame_and_control(checkpoint):
     probes = frame[frame["control"] == "none"].groupby(["probe", "frame"]).size()
     assert len(probes) == 9 and probes.nunique() == 1
     assert set(frame["control"]) == {"none", *CONTROLS}
-    assert set(frame[frame["probe"] == "guess"]["control"]) == {"constant guess", "guess by length"}
+    guesses = frame[frame["probe"] == "guess"]["control"]
+    assert guesses.unique().tolist() == ["constant guess", "guess by length"]  # in this order, in every process
     assert frame[frame["probe"] == "guess"]["layer"].isna().all()
     key = ["probe", "frame", "control", "layer", "length", "square", "state", "metric"]
     assert not frame.duplicated(key).any()
@@ -158,6 +159,8 @@ def test_what_is_unknown_is_refused_before_any_work(checkpoint):
     }.items():
         with pytest.raises(ValueError, match=words):
             unwrap(board_state)(checkpoint, **FEW | asked)
+    with pytest.raises(ValueError, match="no target was given to fit a probe to; give at least one"):
+        fit_probes(othello_subject(checkpoint), Games(0, 0, 40), [], report=lambda games: pytest.fail("fitted first"))
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The depth probe: exact where uniform attention counts brackets, with the 1/s law, and refused elsewhere."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -80,6 +81,16 @@ def test_columns_controls_and_that_intervals_hold_the_value():
     assert (frame["value"] <= frame["ci_high"] + 1e-12).all()  # rounding, at shares of 1
     assert frame.loc[frame["metric"] == "accuracy", "value"].between(0, 1).all()
     assert set(frame.loc[frame["control"] == "none", "layer"]) == {0, 1}
+
+
+def test_where_the_training_length_is_unknown_there_is_no_signal_and_all_else_stays():
+    model = counting_model()
+    frame = bracket_depth(model, 20, 10)
+    model.card = model.card.model_copy(update={"train_length": None})
+    without = bracket_depth(model, 20, 10)
+    assert without["train_length"].isna().all()
+    expected = frame[frame["metric"] == "accuracy"].reset_index(drop=True).assign(train_length=without["train_length"])
+    pd.testing.assert_frame_equal(without, expected, check_dtype=False)
 
 
 def test_what_it_refuses():

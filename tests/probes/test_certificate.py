@@ -122,6 +122,19 @@ def test_weights_beyond_float64_are_refused_in_one_sentence():
         certify(hook(config, state))
 
 
+def test_logits_that_rounding_keeps_from_the_search_are_refused():
+    """A constant on all logits says nothing, but one of 1e14 takes the digits of what does."""
+    model = random_model(5, 0, solved=5.0)
+    with torch.no_grad():
+        model.unembed.b_U.fill_(1e8)
+    assert certify(model).verdict == certify(random_model(5, 0, solved=5.0)).verdict
+    with torch.no_grad():
+        model.unembed.b_U.fill_(1e14)
+    told = r"margin in float64 is -5\.\d+, where the certificate's search expects -5\.\d+ within .*; .*, so rescale them"
+    with pytest.raises(FloatingPointError, match=told):
+        certify(model)
+
+
 @pytest.mark.parametrize(("vocab", "seed"), [(4, 34), (5, 81), (6, 179)])
 def test_a_gap_that_only_weights_below_rounding_keep_from_zero_comes_to_an_end(vocab, seed):
     """Whole costs of equal weights cancel, and the e^-90 of a third token would be followed down without end."""

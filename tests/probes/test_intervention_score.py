@@ -98,6 +98,15 @@ def test_cases_come_from_games_that_the_given_probe_was_not_fitted_on(checkpoint
     assert not of_other_games["value"].equals(moved["value"])
 
 
+def test_games_of_which_none_gives_a_case_are_told(checkpoint):
+    """Both end before the move at which the square would be added."""
+    at = 43296
+    assert not len(draw_cases(OthelloTask(6), "add", Games(0, at, at + 2), 31).length)
+    (probe,) = fit_probes(othello_subject(checkpoint), Games(0, 0, 4), [Target("to_move")]).probes.values()
+    with pytest.raises(ValueError, match="no game gave a case for 'add'; ask for more cases"):
+        board_interventions(checkpoint, probe, ("add",), cases=2, fit_games=at)
+
+
 def test_edits_are_made_in_the_middle_by_default(checkpoint):
     depths = [othello_subject(checkpoint).model.config.model_copy(update={"layers": blocks}) for blocks in (1, 2, 4, 8)]
     assert [middle_layers(Transformer(config)) for config in depths] == [(1,), (1,), (1, 2), (3, 4, 5)]

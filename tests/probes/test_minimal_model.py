@@ -87,6 +87,14 @@ def test_the_wrong_organism_is_refused(probe):
         probe(model)
 
 
+@pytest.mark.parametrize("vocab", [33, 61])
+@pytest.mark.parametrize("probe", FROM_WEIGHTS + FROM_BEHAVIOUR)
+def test_what_looks_like_an_othello_gpt_is_refused_where_no_card_says_otherwise(probe, vocab):
+    model = random_model(vocab, 0, positions="learned")
+    with pytest.raises(ValueError, match=f"has no card, {vocab} tokens and learned positions, so it looks like an OthelloGPT"):
+        probe(model)
+
+
 @pytest.mark.parametrize("probe", FROM_WEIGHTS)
 def test_a_hooked_model_is_refused_while_the_hook_is_there(probe):
     model = random_model(5, 0)

@@ -1,9 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from models.config import ModelConfig, TaskConfig
-from models.hooked import load
+from models.hooked import hook, load, plain
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
 from models.streams import Draw
@@ -65,6 +66,15 @@ def test_where_no_norm_follows_there_is_one_site_and_padding_is_left_out(tmp_pat
     last = cache["blocks.1.hook_attn_out"][present[:, -1], -1].double().var(dim=0).mean().sqrt()
     row = stds(frame, layer=1, length=31, control="none").iloc[0]
     assert row["value"] == pytest.approx(float(last), rel=1e-4) and row["sequences"] == int(present[:, -1].sum()) < 200
+
+
+def test_a_plain_model_is_refused_with_what_wraps_it():
+    model = closed_form(5)
+    plain_model = plain(model)
+    with pytest.raises(ValueError, match=r"is plain, .*; wrap it: models.hooked.hook\(model.config, model.state_dict\(\)\)"):
+        vanishing_variance(plain_model, SetComplementTask(5), sequences=20)
+    wrapped = hook(plain_model.config, plain_model.state_dict())
+    pd.testing.assert_frame_equal(*(vanishing_variance(one, SetComplementTask(5), sequences=20) for one in (wrapped, model)))
 
 
 def test_batches_do_not_matter_and_too_few_sequences_are_refused(tmp_path):

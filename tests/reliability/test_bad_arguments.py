@@ -25,7 +25,7 @@ from models.set_complement.task import SetComplementTask
 from models.tasks import make_task
 from probes.board_state import board_state
 from probes.certificate import certify
-from probes.dispersion_by_head import dispersion
+from probes.dispersion import dispersion
 from probes.exchangeability import exchangeability
 from probes.intervention_score import board_interventions
 from probes.logit_displacement import added_token, displacement, token_displacement
@@ -41,6 +41,9 @@ from workbench.metrics import POSITION_METRICS, position_metrics
 from workbench.patching import metric_at, patch
 from workbench.path_patching import path_patch
 from workbench.study import read_studies
+from workbench.widgets.othello_explorer.lens import Lens
+from workbench.widgets.othello_explorer.lenses import open_lenses
+from workbench.widgets.othello_explorer.pool import SPANS, random_pool, scan
 
 NAME = "set-complement-v16-none-seed0"
 TASK = SetComplementTask(16)
@@ -66,6 +69,11 @@ def othello() -> HookedTransformer:
     return load("othello-mini-none")
 
 
+@cache
+def lens() -> Lens:
+    return open_lenses(["othello-mini-none"]).lens("othello-mini-none, raw")
+
+
 def require_one_sentence(act: Callable[[], object], *named: object) -> None:
     """Asserts that the act fails in one sentence with a remedy that names what was given."""
     with pytest.raises(ValueError) as raised:
@@ -89,6 +97,7 @@ CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
     "evaluate seed": (lambda value: evaluate(model(), sequences=2, seed=value), BAD_SEEDS),
     "evaluate batch": (lambda value: evaluate(model(), sequences=2, batch=value), TOO_FEW),
     "evaluate lengths": (lambda value: evaluate(model(), sequences=2, lengths=[1, value]), NO_LENGTH),
+    "evaluate lengths without a list": (lambda value: evaluate(model(), sequences=2, lengths=value), st.integers(1, 15)),
     "evaluate weights": (lambda value: evaluate(NAME, weights=value), WORDS),
     "evaluate path": (lambda value: evaluate(f"nowhere/{value}"), WORDS),
     "evaluate device": (lambda value: evaluate(NAME, device=value), WORDS.filter(lambda word: "cpu" not in word)),
@@ -145,6 +154,10 @@ CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
         st.integers(5, 10**6),
     ),
     "board_interventions cases": (lambda value: board_interventions(othello(), cases=value, fit_games=4), TOO_FEW),
+    "scan span": (
+        lambda value: scan(lens(), random_pool(lens().subject.task.board, 2), span=value),
+        WORDS.filter(lambda word: word not in SPANS),
+    ),
     "SetComplementTask vocab": (SetComplementTask, st.integers(max_value=2)),
     "OthelloTask board": (OthelloTask, st.integers().filter(lambda size: size not in SIZES)),
     "SetComplementTask sequences": (lambda value: TASK.sequences(0, 0, value), st.integers(max_value=-1)),

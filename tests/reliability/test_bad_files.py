@@ -23,12 +23,12 @@ from models.othello.transcripts import read_transcripts, write_transcripts
 from models.othello.wthor import read_wthor
 from probes.board_probe import load_probe, save_probe
 from workbench.cli import run as command
-from workbench.cli_options import config_from_options
+from workbench.comparison_table import read_table, typed, write_table
+from workbench.config_options import config_from_options
 from workbench.fleet import Fleet
 from workbench.kept_parts import KeptParts
-from workbench.search_ledger import open_storage
+from workbench.search_storage import open_storage
 from workbench.study import read_studies
-from workbench.table import read_table, typed, write_table
 from workbench.training import train
 
 from ..models.othello.test_transcripts import move_bytes, wthor_bytes

@@ -34,14 +34,14 @@ from probes.intervention import intervene
 from probes.linear_probe import LinearProbe
 from probes.residual_stream import Model
 from probes.subject import Address, OthelloSubject, SetComplementSubject, Subject, othello_subject
-from workbench.cli_options import config_from_options
 from workbench.comparison import compare
+from workbench.config_options import config_from_options
+from workbench.error_sentence import sentence
 from workbench.figures.export import save_figures
 from workbench.report import write_comparison, write_figures
 from workbench.search import search
 from workbench.search_ledger import Ledger
 from workbench.search_space import SearchSpace
-from workbench.sentence import sentence
 from workbench.study import read_studies
 from workbench.training import train
 from workbench.training_config import TrainingConfig
@@ -69,6 +69,7 @@ LEFT_OUT = {
         ("logits_and_entropy", "logits_at_all_positions", "drawn_sequences", "harvest", "reading_patterns"), CHECKED_BY_CALLER
     ),
     **dict.fromkeys(("logit_tables", "head_tables"), ASKS),
+    **dict.fromkeys(("displacement_report", "dispersion_report"), "calls functions that are tried, with their arguments as given"),
 }
 
 

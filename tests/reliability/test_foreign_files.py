@@ -11,12 +11,12 @@ from models.transformer import with_weights
 from probes.certificate import certify
 from probes.subject import subject
 from workbench.comparison import compare
+from workbench.comparison_table import read_table, write_table
 from workbench.evaluation import evaluate
 from workbench.run import RunError, read_metrics
 from workbench.search_ledger import Ledger
 from workbench.search_space import SearchSpace
 from workbench.study import read_studies
-from workbench.table import read_table, write_table
 
 from .test_bad_arguments import require_one_sentence
 

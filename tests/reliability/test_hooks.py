@@ -16,7 +16,7 @@ from models.transformer import Transformer
 from probes.balance import balance
 from probes.board_state import board_state
 from probes.certificate import certify
-from probes.dispersion_by_head import dispersion
+from probes.dispersion import dispersion
 from probes.displacement_structure import displacement_structure
 from probes.entropy_at_initialisation import entropy_at_initialisation
 from probes.exchangeability import exchangeability

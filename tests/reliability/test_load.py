@@ -21,7 +21,7 @@ COMPARE = """
 import sys, time
 from pathlib import Path
 from workbench.comparison import compare
-from workbench.table import write_table
+from workbench.comparison_table import write_table
 since = time.monotonic()
 frame = compare([sys.argv[1]], sequences=64, progress=True)
 csv, _ = write_table(frame, Path(sys.argv[1]) / "out")

@@ -1,6 +1,6 @@
 """Members for the tests of the fleet: small models with all that may differ between members."""
 
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.training_config import TrainingConfig
 
 FOLDED = {

@@ -13,8 +13,8 @@ from models.hooked import load
 from models.random_stream import draw_scalar
 from models.streams import Draw
 from workbench.ablation import ablate
+from workbench.ablation_methods import read_replacement
 from workbench.components import component_names, find_sites
-from workbench.replacement import read_replacement
 
 from ..gpt_shape import GPT
 from .random_weights import random_hooked, random_tokens

@@ -1,35 +1,14 @@
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from workbench.figures.board_state import board_by_layer, board_by_layer_and_length, board_by_square, interventions
 
-LAYERS, LENGTHS, SQUARES = 3, 5, 36
+from .made_up_tables import LAYERS, LENGTHS, made_up_boards, made_up_edits
 
 
 @pytest.fixture(scope="module")
 def frame():
-    """Rows as `probes.board_state.board_state` gives them: value = layer / 10 + length or square / 1000."""
-    rows = []
-
-    def add(probe, target, control, **cell):
-        value = 0.5 + (cell.get("layer") or 0) / 10 + (cell.get("length") or cell.get("square") or 0) / 1000
-        numbers = {"value": value, "ci_low": value - 0.02, "ci_high": value + 0.01, "sequences": 9}
-        blank = {"layer": None, "length": None, "square": None, "state": None}
-        rows.append({"probe": probe, "frame": target, "control": control, "metric": "accuracy", **blank, **cell, **numbers})
-
-    for target in ("to_move", "colour"):
-        for control in ("none", "wrong layer") if target == "to_move" else ("none",):
-            for layer in range(LAYERS):
-                add("closed-form", target, control, layer=layer)
-                for length in range(1, LENGTHS + 1):
-                    add("closed-form", target, control, layer=layer, length=length)
-                for square in range(SQUARES):
-                    add("closed-form", target, control, layer=layer, square=square)
-    add("guess", "to_move", "guess by length")
-    for length in range(1, LENGTHS + 1):
-        add("guess", "to_move", "guess by length", length=length)
-    return pd.DataFrame(rows).astype({"layer": "Int64", "length": "Int64", "square": "Int64"})
+    return made_up_boards()
 
 
 def test_every_probe_frame_and_control_has_its_curve(frame):
@@ -59,20 +38,7 @@ def test_the_board_map_puts_each_square_where_it_is(frame):
 
 
 def test_interventions_are_bars_with_their_arms():
-    rows = [
-        {
-            "method": method,
-            "arm": arm,
-            "value": value,
-            "ci_low": value - 0.1,
-            "ci_high": value + 0.1,
-            "cases": 50,
-            "layers": "3, 4",
-        }
-        for method in ("flip", "erase")
-        for arm, value in {"edited": 0.2, "null": 2.5, "random direction": 2.6, "unedited board": 0.1}.items()
-    ]
-    figure = interventions(pd.DataFrame(rows))
+    figure = interventions(made_up_edits(("flip", "erase")))
     bars = [trace for trace in figure.data if isinstance(trace, go.Bar)]
     assert [bar.name for bar in bars] == ["edited", "null", "random direction", "unedited board"]
     assert list(bars[1].y) == [2.5, 2.5] and list(bars[0].x) == ["flip", "erase"]

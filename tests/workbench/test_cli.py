@@ -15,10 +15,12 @@ from models.config import TaskConfig
 from models.othello.task import OthelloTask
 from models.othello.transcripts import write_transcripts
 from workbench.cli import run
-from workbench.cli_options import command_options, config_from_options, config_options
 from workbench.commands import info
 from workbench.comparison import compare
-from workbench.table import write_table
+from workbench.comparison_table import write_table
+from workbench.config_options import command_options, config_from_options, config_options
+
+from ..models.othello.test_transcripts import move_bytes, wthor_bytes
 
 SMALL = ["--vocab", "8", "--width", "16", "--head-width", "16", "--batch", "16", "--steps", "20", "--save-every", "10"]
 
@@ -124,6 +126,18 @@ def test_games_are_checked_counted_and_written(tmp_path, capsys):
     assert run(["games", str(tmp_path / "games.txt")]) == 1
     assert "line 4" in capsys.readouterr().err
     assert run(["games", str(tmp_path / "games.txt"), "--skip-bad", "--out", str(tmp_path / "sound.txt")]) == 0
+    assert "3 games, all legal to the end; 1 left out" in capsys.readouterr().out
+    assert (tmp_path / "sound.txt").read_text() == text
+
+
+def test_games_of_an_archive_are_written_as_text(tmp_path, capsys):
+    task = OthelloTask()
+    text = write_transcripts(task.sequences(0, 0, 3), task.board)
+    games = [move_bytes(game) for game in text.split()]
+    (tmp_path / "games.WTB").write_bytes(wthor_bytes([*games, games[0][:5]]))
+    assert run(["games", str(tmp_path / "games.WTB"), "--out", str(tmp_path / "all.txt")]) == 1
+    assert "cut off" in capsys.readouterr().err and not (tmp_path / "all.txt").exists()
+    assert run(["games", str(tmp_path / "games.WTB"), "--skip-bad", "--out", str(tmp_path / "sound.txt")]) == 0
     assert "3 games, all legal to the end; 1 left out" in capsys.readouterr().out
     assert (tmp_path / "sound.txt").read_text() == text
 

@@ -13,11 +13,20 @@ from models.config import AveragingConfig, DropoutRates
 from models.hooked import load
 from models.streams import Draw
 from workbench import comparison
-from workbench.comparison import card_table, compare, find_checkpoints
+from workbench.comparison import compare
+from workbench.comparison_table import (
+    CERTIFIED,
+    COLUMNS,
+    DIFFERENCE_COLUMNS,
+    SEED_COLUMNS,
+    read_table,
+    with_seed_spread,
+    write_table,
+)
 from workbench.evaluation import evaluate
+from workbench.found_checkpoints import card_table, find_checkpoints
 from workbench.intervals import BootstrapMeans, paired_rate_interval, percentile_interval, poisson_weights
 from workbench.metrics import METRICS, position_metrics
-from workbench.table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, SEED_COLUMNS, read_table, with_seed_spread, write_table
 
 from .saved_runs import save_run
 

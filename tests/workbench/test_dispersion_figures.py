@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models.config import ModelConfig
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
-from probes.dispersion_by_head import dispersion
+from probes.dispersion import dispersion
 from probes.exchangeability import exchangeability
 from probes.logit_displacement import displacement
 from probes.rank_collapse import rank_collapse
@@ -12,6 +13,8 @@ from probes.vanishing_variance import vanishing_variance
 from workbench.evaluation import evaluate
 from workbench.figures import related_diagnostics
 from workbench.figures.dispersion import dispersion_and_errors, dispersion_by_head, dispersion_by_length
+
+from .random_weights import random_hooked
 
 VOCAB = 7
 TASK = SetComplementTask(VOCAB)
@@ -21,6 +24,11 @@ TASK = SetComplementTask(VOCAB)
 def model():
     """Uniform attention: s effective tokens at length s, displacement gap (v - 1) / s."""
     return closed_form(VOCAB, gap=2.0)
+
+
+def several(**shape):
+    """A shape of two layers."""
+    return ModelConfig(**{"vocab": VOCAB, "context": VOCAB - 1, "layers": 2, "width": 8, "head_width": 4} | shape)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,24 @@ def test_curves_by_length_are_the_frames_values(frame):
     normalised = {trace.name: trace for trace in dispersion_by_length(frame).data}["layer 0"]
     assert list(normalised.x) == list(range(2, VOCAB))
     np.testing.assert_allclose(normalised.y, 1, rtol=1e-5)
+
+
+def test_several_heads_are_thin_lines_around_the_mean_of_their_layer():
+    frame = dispersion(random_hooked(several(heads=2)), TASK, sequences=10, controls=("uniform attention",))
+    figure = dispersion_by_length(frame, "effective_tokens")
+    own = frame[(frame["metric"] == "effective_tokens") & (frame["control"] == "none")].set_index(["layer", "head"])
+    assert own.index.nunique() == 4
+    for layer in range(2):
+        *heads, mean = (trace for trace in figure.data if trace.name == f"layer {layer}")
+        assert [trace.showlegend for trace in heads] == [False, False] and mean.showlegend is None
+        for head, trace in enumerate(heads):
+            rows = own.loc[(layer, head)]
+            np.testing.assert_array_equal(trace.x, rows["length"])
+            np.testing.assert_array_equal(trace.y, rows["value"])
+            np.testing.assert_array_equal(trace.customdata, rows[["value", "ci_low", "ci_high"]].assign(head=head))
+            assert trace.line.width < mean.line.width
+        np.testing.assert_allclose(mean.y, own.loc[layer].groupby("length")["value"].mean())
+    assert not any(trace.fill for trace in figure.data)
 
 
 def test_the_map_of_heads_is_that_of_one_length(frame):
@@ -62,6 +88,14 @@ def test_related_diagnostics_draw_their_frames(model):
     lines = [trace for trace in related_diagnostics.vanishing_variance(variance).data if trace.name]
     slope = variance[variance["metric"] == "slope"]["value"].item()
     assert len(lines) == 1 and f"{slope:.2f}" in lines[0].name
+    sites = vanishing_variance(random_hooked(several(norm="branch")), TASK, sequences=20)
+    drawn = {trace.name.split(":")[0]: trace for trace in related_diagnostics.vanishing_variance(sites).data if trace.name}
+    assert list(drawn) == ["layer 0", "layer 1", "layer 0, after its norm", "layer 1, after its norm"]
+    for layer in range(2):
+        before, after = drawn[f"layer {layer}"], drawn[f"layer {layer}, after its norm"]
+        assert after.marker.symbol == f"{before.marker.symbol}-open" and after.line.color == before.line.color
+        rows = sites[(sites["site"] == "after its norm") & (sites["layer"] == layer) & (sites["metric"] == "attention_std")]
+        np.testing.assert_array_equal(after.y, rows["value"])
     cosine = rank_collapse(model, TASK, sequences=10)
     shown = [trace.name for trace in related_diagnostics.rank_collapse(cosine, [2, 6]).data if trace.name]
     assert shown == ["length 2", "length 6"]

@@ -15,9 +15,9 @@ from models.set_complement.task import SetComplementTask
 from models.streams import Draw
 from models.tasks import make_task
 from probes.subject import subject
+from workbench.comparison_table import COLUMNS
 from workbench.evaluation import as_json, evaluate
 from workbench.metrics import METRICS, position_metrics
-from workbench.table import COLUMNS
 
 from .saved_runs import gap_model, save_run
 

@@ -20,6 +20,7 @@ from workbench.figures.displacement import displacement_by_length
 from workbench.figures.drawn_data import drawn_data
 from workbench.figures.export import possible_formats, save_figures
 from workbench.figures.length_curves import length_curve, length_page
+from workbench.figures.printed_bytes import page_size, pdf_bytes
 
 from .made_up_tables import made_up
 
@@ -58,6 +59,34 @@ def test_a_png_for_print_knows_its_size(tmp_path):
     width = int.from_bytes(data[16:20])
     at = data.index(b"pHYs") + 4
     assert width / int.from_bytes(data[at : at + 4]) / 0.0254 == pytest.approx(3.3, rel=2e-3)
+
+
+def pdf(*boxes: bytes) -> bytes:
+    """What is read of a browser's PDF: its date, the boxes of its pages, and something after them."""
+    return (
+        b"%PDF-1.4 /CreationDate (D:20250101000000+00'00') " + b" ".join(b"/MediaBox [0 0 %s]" % box for box in boxes) + b" end"
+    )
+
+
+def test_a_page_is_narrowed_to_its_width_and_no_byte_moves():
+    before = pdf(b"237.84 180")
+    after = pdf_bytes(before, 237.6)
+    assert b"/MediaBox [0 0 237.6 180]" in after and b"Date" not in after
+    assert len(after) == len(before) and after.index(b" end") == before.index(b" end")
+
+
+@pytest.mark.parametrize("boxes", [(), (b"237.6 180", b"237.6 180"), (b"237.5 180",), (b"238.7 180",)])
+def test_a_pdf_of_another_page_than_the_figures_is_refused(boxes):
+    widths = re.escape(str([float(box.split()[0]) for box in boxes]))
+    told = f"expected a PDF of one page 237.6 pt wide, got {widths}; try another Chrome or Chromium"
+    with pytest.raises(ValueError, match=told):
+        pdf_bytes(pdf(*boxes), 237.6)
+
+
+def test_the_size_of_an_svg_is_in_its_first_tag():
+    assert page_size(b'<svg class="main-svg" xmlns="x" width="316.8" height="240"><rect width="1" height="2"/>') == (316.8, 240)
+    with pytest.raises(ValueError, match="expected an SVG with its width and height in px, as plotly writes it"):
+        page_size(b'<svg viewBox="0 0 1 2"><rect width="1" height="2"/></svg>')
 
 
 def test_without_a_browser_html_and_data_are_written_and_one_line_says_so(tmp_path, monkeypatch, caplog):

@@ -8,7 +8,7 @@ import torch
 from models.checkpoint import CheckpointError, read_card, read_weights
 from models.config import WEIGHTS
 from models.transformer import GeneratorMasks, Transformer
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.fleet import Fleet, fleet_key
 from workbench.trainer import Trainer, dropout_seed, step_batches
 
@@ -205,6 +205,24 @@ def test_ctrl_c_stops_between_two_steps():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     whole.run(fleet.step)
     assert torch.equal(fleet.parameters.flat, whole.parameters.flat)
+
+
+def test_ctrl_c_is_left_to_a_callers_own_handler_and_a_fleet_trains_on_other_threads_too():
+    alone, beside, heard = Fleet(various(2, steps=300)), Fleet(various(2, steps=300)), []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        alone.run()
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT] and alone.step == 300
+    thread = threading.Thread(target=beside.run)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert beside.step == 300 and torch.equal(beside.parameters.flat, alone.parameters.flat)
 
 
 def test_members_that_cannot_train_together_are_named():

@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+import workbench
+
 
 def python(code: str, folder) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
@@ -46,6 +48,12 @@ def test_names_are_there_and_a_wrong_one_is_named(tmp_path):
         python("from workbench import load, compare, evaluate, train, certify, make_task, TaskConfig", tmp_path).returncode == 0
     )
     assert "workbench has no 'laod'; it has ablate, certify" in python("import workbench; workbench.laod", tmp_path).stderr
+
+
+def test_every_name_is_offered_where_names_are_completed():
+    assert set(workbench.__all__) <= set(dir(workbench)) and dir(workbench) == sorted(set(dir(workbench)))
+    assert {"__all__", "__name__"} <= set(dir(workbench))
+    assert all(getattr(workbench, name).__name__ == name for name in workbench.__all__)
 
 
 WITHOUT_HOOKS = {

@@ -13,7 +13,7 @@ import pytest
 
 from workbench import loggers
 from workbench.cli import run as command
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.run import read_metrics
 from workbench.training import train
 

@@ -6,7 +6,7 @@ import torch
 
 from models.checkpoint import read_card, run_checkpoints
 from models.transformer import Transformer
-from workbench.cli_options import command_options, config_from_options
+from workbench.config_options import command_options, config_from_options
 from workbench.fleet import Fleet
 from workbench.optimizers import BlockMuon, Optimizers
 from workbench.run import read_metrics
@@ -88,6 +88,34 @@ def test_a_stopped_run_ends_bit_identical_to_an_undisturbed_one(tmp_path, dropou
     last = "checkpoints/step_00000040"
     for path in (whole / last).iterdir():
         assert path.read_bytes() == (parts / last / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            {"exp_avg.embed.W_E": torch.zeros(60, 12)},
+            r"exp_avg\.embed\.W_E is torch\.float32 of shape \(60, 12\) instead of .*61, 12",
+        ),
+        ({"exp_avg.embed.W_E": torch.zeros(61, 12, dtype=torch.float64)}, r"is torch\.float64 of shape \(61, 12\) instead of"),
+        ({"step.embed.W_E": torch.zeros(1)}, r"step\.embed\.W_E is torch\.float32 of shape \(1,\) instead of \(\(\), torch"),
+        ({"momentum_buffer.blocks.0.mlp.W_in": torch.zeros(20)}, r"mlp\.W_in is torch\.float32 of shape \(20,\) instead of"),
+    ],
+)
+def test_what_the_fused_kernel_would_write_beyond_is_refused(spoil, told):
+    """Each is put in place of the sound one, and nothing is kept of it."""
+    optimizers = Optimizers(muon(), with_gradients(muon()))
+    optimizers.step(1e-3)
+    state = {name: value.clone() for name, value in optimizers.state().items()}
+    assert state.keys() >= spoil.keys()
+    fresh = Optimizers(muon(), with_gradients(muon()))
+    fresh.restore(state)
+    assert all(torch.equal(value, state[name]) for name, value in fresh.state().items())
+    with pytest.raises(ValueError, match=told):
+        fresh.restore(state | spoil)
+    assert all(torch.equal(value, state[name]) for name, value in fresh.state().items())
+    with pytest.raises(ValueError, match="the optimiser's state of some weights is missing"):
+        Optimizers(muon(), with_gradients(muon())).restore(dict(list(state.items())[3:]))
 
 
 def test_muon_learns_and_the_card_says_who_trained(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from models.checkpoint import find_checkpoint, read_card
 from workbench import paper_figures
 from workbench.cli import run
+from workbench.comparison_table import write_table
 from workbench.paper_figures import SET_COMPLEMENT, write_paper_figures
-from workbench.table import write_table
 
 from .made_up_tables import made_up
 

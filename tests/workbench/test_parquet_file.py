@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from workbench.comparison import compare
+from workbench.comparison_table import read_any_table
 from workbench.parquet_file import MAX_BYTES, read_parquet
-from workbench.table import read_any_table
 
 
 def test_it_reads_what_pandas_reads(tmp_path):

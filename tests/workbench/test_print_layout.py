@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from plotly.subplots import make_subplots
 
 from models.set_complement.closed_form import closed_form
+from probes.bracket_depth import bracket_depth
 from probes.certificate import certify
-from probes.dispersion_by_head import dispersion
+from probes.dispersion import dispersion
 from probes.logit_displacement import displacement, power_law, token_displacement
 from probes.logit_tables import logit_tables
 from workbench.evaluation import evaluate
 from workbench.figures.ablation import map_of_heads
+from workbench.figures.board_state import board_by_layer, board_by_layer_and_length, interventions
+from workbench.figures.bracket_depth import bracket_depth as brackets
 from workbench.figures.browser import find_browser
 from workbench.figures.cells import RASTER_DPI, with_cells
 from workbench.figures.certificate import worst_gap_by_length
@@ -31,9 +34,12 @@ from workbench.figures.length_curves import length_curve, length_page
 from workbench.figures.panels import panels_of
 from workbench.figures.print_layout import for_print
 from workbench.figures.print_text import TEXT, text_width, wrapped
+from workbench.figures.study import dropout_effects_figure
+from workbench.figures.theme import MUTED
 from workbench.figures.timeline import timeline
 
-from .made_up_tables import made_up
+from ..probes.test_bracket_depth import counting_model
+from .made_up_tables import made_up, made_up_boards, made_up_edits, made_up_effects
 
 POINTS = {"column": 237.6, "page": 489.6}
 BIG, BIG_SHAPE = "big", (80, 70)
@@ -63,6 +69,11 @@ def figures() -> dict[str, go.Figure]:
         "heads": dispersion_by_head(spread, 4),
         "errors": dispersion_and_errors(spread, errors, frame),
         "boards": boards(9),
+        "effects": dropout_effects_figure(made_up_effects()),
+        "read": board_by_layer(made_up_boards()),
+        "read by length": board_by_layer_and_length(made_up_boards().assign(**trained)),
+        "edits": interventions(made_up_edits()),
+        "brackets": brackets(bracket_depth(counting_model(), 20, 10)),
         "many heads": many_heads(32, 32),
         BIG: many_heads(*BIG_SHAPE),
     }
@@ -273,6 +284,26 @@ def test_a_full_grid_of_entries_is_listed_by_its_two_sides():
     incomplete = made_up()
     incomplete = incomplete[(incomplete["dropout"] != "none") | (incomplete["weights"] != "ema")]
     assert len(entries(length_page(incomplete))) == 8
+
+
+def test_points_of_pairs_are_listed_by_their_markers_and_their_filling():
+    sites, fillings = ["dropout embedding", "dropout attention", "dropout residual"], ["as trained", "at matched displacement"]
+    figure = dropout_effects_figure(made_up_effects())
+    assert entries(figure) == [*sites, *fillings]
+    listed = {trace.name: trace for trace in for_print(figure, "column").data if trace.showlegend}
+    assert len({listed[site].marker.symbol for site in sites}) == len({listed[site].marker.color for site in sites}) == 3
+    filled, hollow = (listed[filling].marker for filling in fillings)
+    assert hollow.symbol == f"{filled.symbol}-open" and filled.color == hollow.color == MUTED
+    figure.for_each_trace(lambda trace: trace.update(marker_symbol=trace.marker.symbol.removesuffix("-open")))
+    assert entries(figure) == [f"{site}, {filling}" for site in sites for filling in fillings]
+
+
+@pytest.mark.parametrize("width", POINTS)
+def test_numbers_over_bars_go_where_they_would_run_into_each_other(width):
+    figure = interventions(made_up_edits())
+    numbers = [trace for trace in for_print(figure, width).data if trace.type == "scatter"]
+    assert len(numbers) == 4 and {trace.visible for trace in numbers} == {{"column": False, "page": None}[width]}
+    assert entries(figure) == ["edited", "null", "random direction", "unedited board"]
 
 
 @given(st.lists(st.text("abcim 0.1%", min_size=1), min_size=1), st.floats(20, 400))

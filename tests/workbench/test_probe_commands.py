@@ -8,7 +8,7 @@ import pytest
 from probes import (
     board_state,
     bracket_depth,
-    dispersion_by_head,
+    dispersion,
     entropy_at_initialisation,
     exchangeability,
     intervention_score,
@@ -17,6 +17,8 @@ from probes import (
 )
 from workbench.cli import run
 from workbench.commands import probe as commands
+
+from .saved_runs import save_run
 
 SMALL = "set-complement-v16-none-seed0"
 OTHELLO = "othello-mini-none"
@@ -78,6 +80,19 @@ def test_a_probe_writes_its_tables_and_figures_and_prints_its_control(probe, tmp
     assert control in capsys.readouterr().out
 
 
+def test_a_model_beyond_the_closed_formula_has_no_tables_of_its_weights(tmp_path, capsys):
+    save_run(tmp_path, "deep", layers=2)
+    words = ["--out", str(tmp_path / "out"), "--format", "html"]
+    assert run(["probe", "displacement", str(tmp_path / "deep"), "--sequences", "20", *words]) == 0
+    said = capsys.readouterr().out
+    assert "not one layer, one head, attention only, without positions and norms: no tables, structure or identity" in said
+    assert "structure: gamma" not in said
+    written = {path.stem for path in (tmp_path / "out").glob("*.parquet")}
+    assert written == {"displacement", "token-displacement", "added-token", "power-law", "balance"}
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.html")}
+    assert figures == {"displacement-by-length", "added-token", "balance"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -132,7 +147,7 @@ def test_the_depth_of_a_small_bracket_model(tmp_path, capsys):
 
 
 LIBRARY = {
-    "dispersion": dispersion_by_head.dispersion,
+    "dispersion": dispersion.dispersion,
     "board_state": board_state.board_state,
     "interventions": intervention_score.board_interventions,
     "bracket_depth": bracket_depth.bracket_depth,

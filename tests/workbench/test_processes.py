@@ -20,7 +20,7 @@ import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints
 from models.transformer import GeneratorMasks
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.processes import ALONE, Processes, in_main_process, launched_processes
 from workbench.run import read_metrics
 from workbench.trainer import Trainer, step_batches
@@ -36,7 +36,7 @@ import os, threading, torch
 os.environ |= environment
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.training import train
 
 for job in jobs:

@@ -10,13 +10,15 @@ import pytest
 from models import checkpoint
 from models.checkpoint import CheckpointError
 from models.config import DropoutRates
-from workbench.comparison import card_table, compare, find_checkpoints
+from workbench.comparison import compare
+from workbench.comparison_table import read_table
 from workbench.demo import Sequences, demo
 from workbench.figures.gallery import comparison_figures
+from workbench.found_checkpoints import card_table, find_checkpoints
 from workbench.headline import certified, contrasts, headline, headline_lengths, summary
+from workbench.html_page import number
 from workbench.report import write_comparison, write_figures
-from workbench.report_page import number, report_page
-from workbench.table import read_table
+from workbench.report_page import report_page
 
 from .saved_runs import save_run
 

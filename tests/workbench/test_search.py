@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,10 @@ from probes.logit_displacement import displacement
 from workbench.evaluation import evaluate
 from workbench.fleet import Fleet
 from workbench.search import _choose, search
-from workbench.search_ledger import Ledger, completed_trials, shown_url
+from workbench.search_ledger import Ledger, completed_trials
 from workbench.search_result import SCALED_TO_BEMA, SCALED_TO_NEED, measure, objective
 from workbench.search_space import SearchSpace
+from workbench.search_storage import shown_url
 
 SPACE = SearchSpace(vocab=8, steps=40, seed=2)
 SEQUENCES = 32
@@ -173,6 +175,44 @@ def test_scaled_controls_have_the_displacement_they_are_named_for(norm):
     assert (metrics["raw"] > metrics["bema"]).all()
     assert result["metrics"][SCALED_TO_BEMA]["misordered"] == result["metrics"]["raw"]["misordered"]
     assert ("certified" in result) == (norm == "none")
+
+
+def test_lengths_of_weights_beyond_float64_are_not_counted_as_certified():
+    config = SPACE.config(with_norm("none"))
+    states = states_of(with_norm("none"))
+    sound = measure(states, config, SEQUENCES)["certified"]
+    states["bema"] = dict(states["bema"]) | {"unembed.b_U": torch.full((8,), 1e14)}
+    result = measure(states, config, SEQUENCES)
+    assert sound["bema"] is not None and result["certified"] == sound | {"bema": None}
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_a_sign_of_life_that_cannot_be_sent_is_told_and_the_next_is_tried(url, caplog):
+    ledger = opened(url)
+    claim, ledger.heartbeat_seconds = ledger.claim(0), 0.02
+
+    def sql(statement):
+        with ledger.storage.engine.begin() as connection:
+            result = connection.exec_driver_sql(statement)
+            return result.scalars().all() if result.returns_rows else None
+
+    sql("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')")
+    before = sql("SELECT heartbeat FROM trial_heartbeats")
+    sql("ALTER TABLE trial_heartbeats RENAME TO elsewhere")
+    with ledger.held([claim]):
+        _wait_until(lambda: "no sign of life could be sent" in caplog.text)
+        assert sql("SELECT heartbeat FROM elsewhere") == before
+        sql("ALTER TABLE elsewhere RENAME TO trial_heartbeats")
+        _wait_until(lambda: sql("SELECT heartbeat FROM trial_heartbeats") > before)
+    assert "the next is tried soon" in caplog.text
+    assert ledger.complete(claim, 0.5, {}) and ledger.completed(1) == 1
+
+
+def _wait_until(happened):
+    until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_passwords_are_not_shown():

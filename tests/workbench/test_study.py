@@ -3,6 +3,7 @@
 import html.parser
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 
 from workbench.commands.study import study as study_command
-from workbench.search_ledger import open_storage
+from workbench.figures.study import NORM_LABELS, averaging_by_length, displacement_decay
+from workbench.search_storage import open_storage
 from workbench.study import REGIONS, read_studies, region_outcomes, study_tables
 from workbench.study_claims import (
     ABOVE_ZERO,
@@ -20,6 +22,7 @@ from workbench.study_claims import (
     Claim,
     claim_table,
     claims,
+    displacement_slope,
     post_norm_slope,
     segments,
     simultaneous_confidence,
@@ -175,6 +178,40 @@ def test_partial_dependence_is_the_mean_by_level(tables):
     assert horizon.sum() == (drawn["averaging_schedule"] == "constant").sum()
 
 
+def test_a_parameter_that_no_trial_drew_has_no_dependence():
+    two = study_tables(planted_study(2))
+    rows = partial_dependence(two, "illegal_mass", "beyond")
+    assert set(SPACE.distributions()) - set(rows["parameter"]) == {"averaging_horizon"}
+    assert "averaging_horizon" not in two.trials and set(two.trials["averaging_schedule"]) == {"power"}
+
+
+def test_figures_leave_out_groups_of_one_trial():
+    few = study_tables(planted_study(8))
+    groups = few.finished.groupby(["train_length", "targets"]).size()
+    lines = [trace for trace in averaging_by_length(few).data if trace.fill is None]
+    assert (groups == 1).any() and len(lines) == 2 * (groups > 1).sum()
+    assert len([trace for trace in lines if trace.xaxis == "x"]) == 2 * (groups[4] > 1).sum()
+    norms = few.finished["norm"].value_counts()
+    laws = ["1 / s", "1 / sqrt(σ (1 − σ)), σ = s / v"]
+    curves = [trace.name for trace in displacement_decay(few).data if trace.name not in (None, *laws)]
+    assert norms["branch"] == 1
+    assert curves == [f"{NORM_LABELS[name]} ({norms[name]} trials)" for name in ("none", "final")]
+
+
+def test_displacements_without_a_logarithm_have_no_slope(tables):
+    norms = tables.finished["norm"].value_counts()
+    slope = displacement_slope(tables, "none", range(2, 9))
+    assert slope.trials == norms["none"] and slope.value == pytest.approx(-1, abs=0.02)
+    curves = tables.curves.copy()
+    first = tables.finished.index[tables.finished["norm"] == "none"][0]
+    curves.loc[
+        (curves["number"] == first) & (curves["metric"] == "context_displacement") & (curves["length"] == 5), "value"
+    ] = 0
+    assert displacement_slope(replace(tables, curves=curves), "none", range(2, 9)).trials == norms["none"] - 1
+    none = displacement_slope(tables, "none", range(1, 9))  # at length 1 there is no context
+    assert none.trials == 0 and np.isnan([none.value, *none.interval()]).all()
+
+
 def test_a_claim_is_supported_only_where_all_of_it_is():
     def check(low: float, high: float, predicted=BELOW_ZERO) -> Check:
         return Check("it", Estimate((low + high) / 2, np.linspace(low, high, 10001), 9), predicted)
@@ -222,11 +259,14 @@ def test_the_command_writes_tables_figures_and_a_page_without_a_number_unexplain
     assert len(list((folder / "figures").glob("*.html"))) == 5
 
 
-def test_a_search_drawn_from_other_ranges_is_refused(monkeypatch):
-    study = planted_study(2)
+def test_a_search_drawn_from_other_ranges_is_refused(tmp_path, monkeypatch):
+    study, url = planted_study(2), f"sqlite:///{tmp_path}/search.db"
+    planted_study(2, open_storage(url))
     monkeypatch.setattr("workbench.search_space.LEARNING_RATE", (1e-4, 1e-2))
-    with pytest.raises(ValueError, match="drawn from other ranges"):
-        study_tables(study)
+    told = "^set-complement-v16 was drawn from other ranges than this workbench's; read it with the one that made it$"
+    for read in (lambda: study_tables(study), lambda: read_studies(url)):
+        with pytest.raises(ValueError, match=told):
+            read()
 
 
 def test_too_few_trials_are_refused_in_one_sentence(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints
-from workbench.cli_options import config_from_options
+from workbench.config_options import config_from_options
 from workbench.run import Run, RunError, RunRecord, read_metrics, read_run
 from workbench.trainer import Trainer, step_batches
 from workbench.training import train
@@ -117,6 +117,15 @@ def test_more_steps_go_on_with_a_finished_run(tmp_path):
     assert read_metrics(tmp_path / "run")[-1]["step"] == 80
 
 
+def test_a_gpu_that_is_not_there_is_one_sentence_whose_remedy_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    told = "device cuda was asked for and torch finds no GPU; use --device cpu or install a CUDA build of torch"
+    with pytest.raises(RuntimeError, match=told):
+        train(small(device="cuda"), tmp_path / "run")
+    assert not run_checkpoints(tmp_path / "run") and not (tmp_path / "run" / "run.json").exists()
+    assert read_card(run_checkpoints(train(small(device="cpu", steps=10), tmp_path / "run"))[-1]).step == 10
+
+
 def test_another_configuration_is_refused_by_name(tmp_path):
     train(small(steps=20), tmp_path / "run")
     before = files(tmp_path / "run")
@@ -148,7 +157,7 @@ def test_what_is_no_run_is_named(tmp_path):
 
 def test_a_second_writer_is_refused_naming_the_first(tmp_path):
     hold = (
-        "import pathlib, sys\nfrom workbench.run import *\nfrom workbench.cli_options import config_from_options\n"
+        "import pathlib, sys\nfrom workbench.run import *\nfrom workbench.config_options import config_from_options\n"
         "record = RunRecord(config=config_from_options('set-complement', {'vocab': 8}), command='', versions={})\n"
         "with open_run(pathlib.Path(sys.argv[1]), record):\n    print('held', flush=True)\n    sys.stdin.read()"
     )

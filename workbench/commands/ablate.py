@@ -29,10 +29,10 @@ def ablate(
     """The change in every metric by layer, head and length when a component is ablated, with intervals."""
     chosen = parse_lengths(lengths)
     from workbench.ablation_map import ablation_map
+    from workbench.comparison_table import write_table
     from workbench.figures.ablation import ablation_figures
     from workbench.figures.export import save_figures
     from workbench.kept_parts import remove_parts
-    from workbench.table import write_table
 
     name = f"{what}-{method}"
     parts = out / "parts" / f"{name}-{weights}"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from workbench.commands.options import Formats
-from workbench.commands.train import stop_on_signals
+from workbench.commands.signals import stop_on_signals
 
 
 def bound(
@@ -17,9 +17,9 @@ def bound(
     formats: Formats = "html,pdf,svg,png",
 ) -> None:
     """Sweep width and head width apart through v-3 .. v+1, and wider ones as the control: where training stops working."""
-    from workbench.displacement_bound import bound_table, sweep
-    from workbench.figures.displacement_bound import bound_maps
     from workbench.figures.export import save_figures
+    from workbench.figures.width_bound import bound_maps
+    from workbench.width_bound import bound_table, sweep
 
     with stop_on_signals() as stop:
         rows = sweep(vocab, out, steps, seeds, stop, progress=True)

@@ -19,9 +19,9 @@ def certify(
     """Certify a one-layer set-complement model at every length, over all inputs, or give a counterexample."""
     from models.durable import write_file
     from probes.certificate import certify as certify_model
+    from workbench.comparison_table import write_table
     from workbench.figures.certificate import worst_gap_by_length
     from workbench.figures.export import save_figures
-    from workbench.table import write_table
 
     certificate = certify_model(checkpoint, weights=weights)
     shown = certificate.frame()[["length", "verdict", "worst_gap", "counterexample"]]

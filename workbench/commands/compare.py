@@ -23,9 +23,9 @@ def compare(
     """Compare checkpoints at every length: a tidy table, figures and a report."""
     wanted = parse_lengths(lengths)
     chosen = parse_words(weights, WEIGHTS, "--weights")
+    from workbench.comparison_table import read_table
     from workbench.headline import summary
     from workbench.report import write_comparison
-    from workbench.table import read_table
 
     written = write_comparison(
         paths,

@@ -8,9 +8,9 @@ import typer
 
 def demo(out: Annotated[Path, typer.Option(help="Folder for tables, figures and the report.")] = Path("demo")) -> None:
     """Compare dropout and EMA checkpoints over length on the bundled models: tables, figures, a report."""
+    from workbench.comparison_table import read_table
     from workbench.demo import demo as run_demo
     from workbench.headline import summary
-    from workbench.table import read_table
 
     written = run_demo(out)
     typer.echo(summary(read_table(out)))

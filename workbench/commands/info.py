@@ -48,9 +48,9 @@ def _devices() -> str:
 
 
 def _browser() -> str:
-    from workbench.figures.export import find_browser
+    from workbench.figures.browser import HOW_TO_GET_A_BROWSER, find_browser
 
-    return find_browser() or "none; PDF, SVG and PNG need Chrome or Chromium: install one, or run plotly_get_chrome"
+    return find_browser() or f"none; PDF, SVG and PNG need Chrome or Chromium: {HOW_TO_GET_A_BROWSER}"
 
 
 def _bundled() -> str:

@@ -40,40 +40,17 @@ def displacement(
     seed: EvaluationSeed = 0,
 ) -> None:
     """Logit displacement of a set-complement model: the 2/s law, balance, and structure and identity where they are exact."""
-    from probes.balance import balance
-    from probes.displacement_structure import displacement_structure
-    from probes.logit_displacement import added_token, power_law, token_displacement
-    from probes.logit_displacement import displacement as probe_displacement
-    from probes.logit_tables import logit_tables
-    from probes.minimal_model import is_minimal
     from probes.subject import set_complement_subject
-    from probes.two_token_identity import two_token_identity
-    from workbench.figures import displacement as draw
-    from workbench.figures.added_token import added_token as draw_added_token
-    from workbench.figures.balance import balance as draw_balance
+    from workbench.probe_reports import displacement_report
 
-    model = set_complement_subject(checkpoint, weights).model
-    by_length = probe_displacement(model, sequences, seed)
-    tokens = token_displacement(model, sequences, seed)
-    fit = power_law(tokens)
-    tables = {"displacement": by_length, "token-displacement": tokens, "power-law": fit}
-    tables |= {"added-token": added_token(model, None, sequences, seed), "balance": balance(model)}
-    figures = {
-        "displacement-by-length": draw.displacement_by_length(by_length, fit),
-        "added-token": draw_added_token(tables["added-token"]),
-        "balance": draw_balance(tables["balance"]),
-    }
-    if is_minimal(model):
-        weight_tables = logit_tables(model).frame()
-        tables |= {"logit-tables": weight_tables, "structure": displacement_structure(model)}
-        tables["two-token-identity"] = two_token_identity(model, seed=seed)
-        figures |= draw.table_figures(weight_tables, tables["structure"], tables["two-token-identity"])
+    tables, figures = displacement_report(set_complement_subject(checkpoint, weights).model, sequences, seed)
+    by_length = tables["displacement"]
     wide = by_length.pivot(index="length", columns="measure", values="value")
     wide["misordered"] = by_length[by_length["measure"] == "margin"].set_index("length")["not_positive"]
     typer.echo(f"displacement and margin in logits, means, and the share of inputs misordered\n{_text(wide, index=True)}")
-    typer.echo(f"\npower law of the displacement against length\n{_text(fit[POWER_LAW])}")
+    typer.echo(f"\npower law of the displacement against length\n{_text(tables['power-law'][POWER_LAW])}")
     typer.echo(f"\nbalance at lengths 1 and 2, over all inputs\n{_text(tables['balance'][BALANCE])}")
-    if is_minimal(model):
+    if "structure" in tables:
         identity, fitted = tables["two-token-identity"], tables["structure"]
         typer.echo(
             f"\nstructure: gamma {_range(fitted['gamma'])}, b {_range(fitted['b'])} logits, residual of D and B up to "
@@ -96,29 +73,17 @@ def dispersion(
     device: Device = "cpu",
 ) -> None:
     """How widely attention spreads, by layer, head and length, beside its controls, and what goes with it."""
-    from models.checkpoint import find_checkpoint, read_card
-    from probes.dispersion_by_head import dispersion as probe_dispersion
-    from probes.logit_displacement import displacement as probe_displacement
     from probes.subject import subject
-    from workbench.evaluation import evaluate
-    from workbench.figures import dispersion as draw
+    from workbench.probe_reports import dispersion_report
 
     model = subject(checkpoint, weights=weights, device=device).model
-    frame = probe_dispersion(model, sequences=sequences, seed=seed, progress=True)
-    evaluation = evaluate(model, sequences=sequences, seed=seed, progress=True)
-    pushed = (
-        probe_displacement(model, seed=seed) if read_card(find_checkpoint(checkpoint)).task.name == "set-complement" else None
-    )
-    figures = {
-        "dispersion-by-length": draw.dispersion_by_length(frame),
-        "dispersion-by-head": draw.dispersion_by_head(frame, int(frame["length"].max())),
-        "dispersion-and-errors": draw.dispersion_and_errors(frame, evaluation, pushed),
-    }
+    tables, figures = dispersion_report(model, sequences, seed, progress=True)
+    frame = tables["dispersion"]
     rows = frame[frame["metric"] == "normalised_dispersion"]
     shown = rows.groupby(["length", "control"], sort=False)["value"].mean().unstack("control")
     typer.echo("normalised dispersion, mean over layers and heads ('none' is the model itself)")
     typer.echo(_text(shown, index=True))
-    _write({"dispersion": frame, "evaluation": evaluation}, figures, out or Path("dispersion"), formats)
+    _write(tables, figures, out or Path("dispersion"), formats)
 
 
 @app.command("board-state")
@@ -137,7 +102,7 @@ def board_state(
     """How well linear probes read the board of an OthelloGPT, layer by layer, beside their controls."""
     from probes.board_state import FRAMES, KINDS
     from probes.board_state import board_state as probe_board
-    from workbench.figures import board_state as draw
+    from workbench.probe_reports import board_figures
 
     out = out or Path("board-state")
     frame = probe_board(
@@ -152,11 +117,7 @@ def board_state(
         save=out / "probes",
         progress=True,
     )
-    figures = {
-        "board-by-layer": draw.board_by_layer(frame),
-        "board-by-layer-and-length": draw.board_by_layer_and_length(frame),
-        "board-by-square": draw.board_by_square(frame),
-    }
+    figures = board_figures(frame)
     pooled = frame[frame[["length", "square", "state"]].isna().all(axis=1) & (frame["metric"] == "accuracy")]
     typer.echo(_text(pooled[["probe", "frame", "control", "layer", "value", "ci_low", "ci_high"]]))
     _write({"board-state": frame}, figures, out, formats)
@@ -320,8 +281,8 @@ def _range(values: "pd.Series") -> str:
 
 
 def _write(tables: Mapping[str, "pd.DataFrame"], figures: Mapping[str, "go.Figure"], out: Path, formats: str) -> None:
+    from workbench.comparison_table import write_table
     from workbench.figures.export import save_figures
-    from workbench.table import write_table
 
     for name, frame in tables.items():
         write_table(frame, out, name)

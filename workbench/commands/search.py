@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from workbench.commands.train import stop_on_signals
+from workbench.commands.signals import stop_on_signals
 
 MOST_TRIALS = 100_000
 """All parameter sets are drawn before the first is trained, 0.1 ms each."""
@@ -28,8 +28,9 @@ def search(
 ) -> None:
     """Search hyperparameters at random; the same command goes on with a search, and joins it from another machine."""
     from workbench.search import search as run_search
-    from workbench.search_ledger import Ledger, shown_url
+    from workbench.search_ledger import Ledger
     from workbench.search_space import SearchSpace
+    from workbench.search_storage import shown_url
 
     space = SearchSpace(vocab=vocab, steps=steps, seed=seed)
     ledger = Ledger(storage, space, {"sequences": sequences})

@@ -1,16 +1,15 @@
 """`workbench train`: one run, which goes on by itself if its folder exists."""
 
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from models.config import TaskName
-from workbench.cli_options import config_from_options, with_config_options
+from workbench.commands.signals import stop_on_signals
+from workbench.commands.train_options import with_config_options
+from workbench.config_options import config_from_options
 
 
 @with_config_options
@@ -22,7 +21,10 @@ def train(
     wandb: Annotated[bool, typer.Option("--wandb", help="Also log to Weights & Biases, over the network.")] = False,
 ) -> None:
     """Train one model, keeping raw, EMA and BEMA weights; the same command goes on with a stopped run."""
-    config = config_from_options(task, options)
+    try:
+        config = config_from_options(task, options)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     from workbench.loggers import LoggerName
     from workbench.processes import in_main_process
     from workbench.training import train as train_run
@@ -36,22 +38,3 @@ def train(
         typer.echo(stopped if stop.is_set() else done)
     if stop.is_set():
         raise typer.Exit(1)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-
-    def ask_to_stop(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, ask_to_stop)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -46,6 +46,17 @@ def organisms(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return names
 
 
+def rows_of(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of one metric; raises ValueError where there are none.
+
+    Normalised dispersion is left out at length 1, where it is 0 by definition and says nothing of the model.
+    """
+    rows = frame[(frame["metric"] == metric) & ((metric != "normalised_dispersion") | (frame["length"] > 1))]
+    if rows.empty:
+        raise ValueError(f"the frame has no metric '{metric}'; it has {', '.join(sorted(frame['metric'].unique()))}")
+    return rows
+
+
 def one_organism(frame: pd.DataFrame) -> str:
     """The name of the one organism in a frame; raises ValueError for none and for several."""
     names = list(organisms(frame))

@@ -4,11 +4,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.curves import DIFFERENCES, add_curves, curves, one_organism
-from workbench.figures.length_curves import finish, reading, rows_of
+from workbench.figures.curves import DIFFERENCES, add_curves, curves, one_organism, rows_of
+from workbench.figures.page import finish, reading
 from workbench.figures.scales import linear_scale, signed_log_scale
 from workbench.figures.theme import INK, length_axis, length_range
-from workbench.headline import CONTRASTS
+from workbench.headline import DIFFERENCE_NAMES
 from workbench.metrics import METRICS
 
 
@@ -24,7 +24,7 @@ def difference_curves(frame: pd.DataFrame, metric: str) -> go.Figure:
     """
     title = f"{one_organism(frame)}: paired differences"
     rows = rows_of(frame, metric)
-    panels = {name: curves(rows[rows["weights"] == weights], columns=DIFFERENCES) for weights, name in CONTRASTS.items()}
+    panels = {name: curves(rows[rows["weights"] == weights], columns=DIFFERENCES) for weights, name in DIFFERENCE_NAMES.items()}
     panels = {name: drawn for name, drawn in panels.items() if drawn}
     if not panels:
         raise ValueError("no row has a paired difference; compare raw with ema or bema, or dropout with no dropout of one seed")

@@ -1,4 +1,4 @@
-"""Figures of attention dispersion: each a function of a tidy frame of `probes/dispersion_by_head.py`."""
+"""Figures of attention dispersion: each a function of a tidy frame of `probes/dispersion.py`."""
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def dispersion_by_length(frame: pd.DataFrame, metric: str = "normalised_dispersi
     """A metric of dispersion against length: a line a layer (mean over heads), thin lines for its heads, controls in grey.
 
     Args:
-        frame: of `probes.dispersion_by_head.dispersion`, of one checkpoint.
+        frame: of `probes.dispersion.dispersion`, of one checkpoint.
         metric: dispersion, normalised_dispersion, effective_tokens or top_weight.
     """
     rows = frame[frame["metric"] == metric]
@@ -82,7 +82,7 @@ def dispersion_by_head(frame: pd.DataFrame, length: int, metric: str = "normalis
     """Heatmap of layer by head at one length.
 
     Args:
-        frame: of `probes.dispersion_by_head.dispersion`, of one checkpoint.
+        frame: of `probes.dispersion.dispersion`, of one checkpoint.
         length: one of the frame's lengths. Raises ValueError for another.
         metric: dispersion, normalised_dispersion, effective_tokens or top_weight.
     """
@@ -115,7 +115,7 @@ def dispersion_and_errors(
     """What dispersion goes with: displacement (or the margin) and illegal mass against effective tokens, one point a length.
 
     Args:
-        dispersion: of `probes.dispersion_by_head.dispersion`, of one checkpoint.
+        dispersion: of `probes.dispersion.dispersion`, of one checkpoint.
         evaluation: of `workbench.evaluation.evaluate`, of the same checkpoint: metrics `illegal_mass` and `margin`.
         displacement: of `probes.logit_displacement.displacement`, of the same checkpoint (set complement); without it the
             margin is drawn, which every organism has.

@@ -1,7 +1,8 @@
 """The one look of all figures: fonts, colours that colour-blind readers can tell apart, dashes, markers, the length axis.
 
-The scheme, everywhere: **dropout by hue and marker, weights by dash and shade** (raw solid, ema dashed and darker, bema dotted
-and lighter). So each of the two can be told apart by colour, and without colour by dash (weights) and marker (dropout).
+The scheme, everywhere but in the figures of a study, where hundreds of dropout rates are one curve and weights have the hues:
+**dropout by hue and marker, weights by dash and shade** (raw solid, ema dashed and darker, bema dotted and lighter). So each of
+the two can be told apart by colour, and without colour by dash (weights) and marker (dropout).
 Intervals are bands. Where a figure shows several seeds, its bands are their spread and sampling error is error bars; the line
 under it says which.
 

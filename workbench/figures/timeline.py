@@ -6,8 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.curves import add_curves, curves, one_organism
-from workbench.figures.length_curves import finish, reading, rows_of
+from workbench.figures.curves import add_curves, curves, one_organism, rows_of
+from workbench.figures.page import finish, reading
 from workbench.figures.scales import log_scale, scale_for
 from workbench.metrics import METRICS
 

@@ -18,10 +18,10 @@ import plotly.graph_objects as go
 
 from models.whole_numbers import require_whole
 from workbench.ablation_map import ablation_map
+from workbench.ablation_methods import METHODS, Method
 from workbench.figures.bands import band, numbers
 from workbench.figures.theme import DIVERGING, INK, PALETTE, transparent
 from workbench.metrics import METRICS, POSITION_METRICS
-from workbench.replacement import METHODS, Method
 from workbench.widgets.background import Progress
 from workbench.widgets.explorer import Explorer, NothingYet, dropdown, slider
 from workbench.widgets.metric_panels import grid, heading, vertical_line

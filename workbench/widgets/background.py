@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from workbench.sentence import sentence
+from workbench.error_sentence import sentence
 
 
 class Stopped(Exception):

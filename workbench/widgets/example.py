@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int64
 
 from models.streams import Draw
 from models.task import Task
-from probes.attention_dispersion import effective_tokens, row_entropy
 from probes.attention_pattern import reading_patterns
 from probes.residual_stream import Model, device_of
+from probes.row_entropy import effective_tokens, row_entropy
 from probes.subject import subject
 
 

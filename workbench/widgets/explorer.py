@@ -12,7 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
-from workbench.sentence import sentence
+from workbench.error_sentence import sentence
 from workbench.widgets.background import Background
 from workbench.widgets.export_box import ExportBox
 from workbench.widgets.redraw import LiveFigure, blank, checked

@@ -8,8 +8,8 @@ from pathlib import Path
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
+from workbench.error_sentence import sentence
 from workbench.figures.export import save_figures
-from workbench.sentence import sentence
 from workbench.widgets.background import Background, Progress
 
 FOLDER = Path("exports")

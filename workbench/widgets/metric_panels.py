@@ -15,8 +15,7 @@ import pandas as pd
 from plotly.subplots import make_subplots
 
 from workbench.figures.bands import numbers
-from workbench.figures.curves import NUMBERS, Curve, curves, one_organism
-from workbench.figures.length_curves import rows_of
+from workbench.figures.curves import NUMBERS, Curve, curves, one_organism, rows_of
 from workbench.figures.scales import Scale, scale_for
 from workbench.figures.theme import INK, MUTED, TEMPLATE, transparent
 from workbench.metrics import METRICS

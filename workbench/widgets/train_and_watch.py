@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 from models.checkpoint import read_card, run_checkpoints
 from models.config import AveragingConfig, DropoutRates, TaskConfig
 from models.default_models import default_model
-from models.labels import averaging_label
+from models.table_labels import averaging_label
 from models.transformer import with_weights
 from workbench.evaluation import evaluate
 from workbench.figures.theme import length_range

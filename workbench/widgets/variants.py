@@ -6,12 +6,13 @@ from functools import lru_cache
 
 import pandas as pd
 
-from models.labels import labels
+from models.table_labels import labels
 from models.tasks import make_task
 from probes.residual_stream import Model
 from probes.subject import subject
-from workbench.comparison import Variant, find_checkpoints
+from workbench.comparison import Variant
 from workbench.figures.curves import organisms
+from workbench.found_checkpoints import find_checkpoints
 from workbench.widgets.example import Example, read_example
 
 KEPT_MODELS, KEPT_EXAMPLES = 4, 64

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from models.othello import kernels, labels, torch_bitboard
+from models.othello import labels, rules_numba, rules_torch
 from models.othello.board import SIZES, Board, board_of_size
 from models.othello.games import Keep, generate, replay
 from models.random_stream import seed_state
@@ -29,7 +29,7 @@ def many_games() -> torch.Tensor:
 def generate_one_by_one(board: Board, seed: int, start: int, count: int) -> torch.Tensor:
     tokens = np.empty((count, board.moves), np.uint8)
     indices = np.arange(start, start + count, dtype=np.uint64)
-    kernels.generate_scalar(np.uint64(seed_state(seed)), indices, np.uint64(board.arena), tokens)
+    rules_numba.generate_scalar(np.uint64(seed_state(seed)), indices, np.uint64(board.arena), tokens)
     return torch.from_numpy(tokens)
 
 
@@ -47,7 +47,7 @@ def test_backends_play_the_same_games(size):
     board = board_of_size(size)
     lockstep = generate(board, seed=7, start=1000, count=GAMES)
     assert torch.equal(generate_one_by_one(board, 7, 1000, GAMES), lockstep)
-    assert torch.equal(torch_bitboard.generate(board, 7, torch.arange(1000, 1000 + GAMES), compile_steps=False), lockstep)
+    assert torch.equal(rules_torch.generate(board, 7, torch.arange(1000, 1000 + GAMES), compile_steps=False), lockstep)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -62,8 +62,8 @@ def test_backends_replay_to_the_same_states(size, faulty):
     states = (lockstep.black, lockstep.white, lockstep.legal, lockstep.to_move, lockstep.played)
     one_by_one = [np.zeros_like(state) for state in states]
     words = [output.view(np.uint64) for output in one_by_one[:3]]
-    kernels.replay_scalar(tokens.numpy(), np.uint64(board.arena), board.move_of_token, *words, *one_by_one[3:])
-    on_device = torch_bitboard.replay(board, tokens, compile_steps=False)
+    rules_numba.replay_scalar(tokens.numpy(), np.uint64(board.arena), board.move_of_token, *words, *one_by_one[3:])
+    on_device = rules_torch.replay(board, tokens, compile_steps=False)
     for state, scalar, batched in zip(states, one_by_one, on_device, strict=True):
         assert torch.equal(torch.from_numpy(scalar), state) and torch.equal(batched, state)
     if faulty:
@@ -72,13 +72,13 @@ def test_backends_replay_to_the_same_states(size, faulty):
 
 COMPILED = """
 import torch
-from models.othello import torch_bitboard
+from models.othello import rules_torch
 from models.othello.board import board_of_size
 from models.othello.games import generate
 for size in (8, 6):
     games = generate(board_of_size(size), 7, 0, 1000)
-    assert torch.equal(torch_bitboard.generate(board_of_size(size), 7, torch.arange(1000), compile_steps=True), games)
-    eager, compiled = (torch_bitboard.replay(board_of_size(size), games, steps) for steps in (False, True))
+    assert torch.equal(rules_torch.generate(board_of_size(size), 7, torch.arange(1000), compile_steps=True), games)
+    eager, compiled = (rules_torch.replay(board_of_size(size), games, steps) for steps in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(eager, compiled, strict=True))
 """
 
@@ -187,5 +187,5 @@ def test_an_unknown_choice_of_games_is_refused():
 
 
 def test_an_unknown_board_is_refused():
-    with pytest.raises(ValueError, match="Board size 7 is not supported; choose one of 4, 6, 8"):
+    with pytest.raises(ValueError, match="board size 7 is not supported; choose one of 4, 6, 8"):
         board_of_size(7)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.othello import dense, labels, torch_bitboard
+from models.othello import dense, labels, rules_torch
 from models.othello.board import SIZES, board_of_size
 from models.othello.games import generate, replay
 from models.random_stream import as_signed
@@ -43,7 +43,7 @@ def test_to_move_is_the_default_frame():
 
 def test_an_unknown_frame_is_refused():
     played = replay(BOARD, generate(BOARD, seed=2, start=0, count=1))
-    with pytest.raises(ValueError, match="Frame 'mover' is unknown; choose one of to_move, parity, colour"):
+    with pytest.raises(ValueError, match="frame 'mover' is unknown; choose one of to_move, parity, colour"):
         unwrap(labels.board_state)(played, "mover")
 
 
@@ -75,9 +75,9 @@ def test_dense_forms_of_any_bitboard(words, size):
 def test_dense_forms_of_a_device_are_those_of_the_cpu():
     played = replay(BOARD, generate(BOARD, seed=4, start=0, count=200))
     flat = [word.flatten() for word in (played.black, played.white, played.legal)]
-    legal = torch_bitboard.spread_words(flat[2]).view(torch.bool).view(200, 60, 64)
+    legal = rules_torch.spread_words(flat[2]).view(torch.bool).view(200, 60, 64)
     assert torch.equal(legal, labels.legal_squares(played))
-    colours = torch_bitboard.spread_states(*flat[:2]).view(torch.int8).view(200, 60, 64)
+    colours = rules_torch.spread_states(*flat[:2]).view(torch.int8).view(200, 60, 64)
     assert torch.equal(colours, labels.board_state(played, "colour"))
 
 
@@ -110,10 +110,10 @@ def test_tokens_are_those_of_the_published_data():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: BOARD.token(64), "Square 64 is not on the 8x8 board; expected 0 .. 63"),
-        (lambda: BOARD.token(28), "Square 28 is one of the four of the centre"),
-        (lambda: BOARD.square(0), "Token 0 names no move on the 8x8 board; expected 1 .. 60"),
-        (lambda: board_of_size(6).square(33), "Token 33 names no move on the 6x6 board; expected 1 .. 32"),
+        (lambda: BOARD.token(64), "square 64 is not on the 8x8 board; expected 0 .. 63"),
+        (lambda: BOARD.token(28), "square 28 is one of the four of the centre"),
+        (lambda: BOARD.square(0), "token 0 names no move on the 8x8 board; expected 1 .. 60"),
+        (lambda: board_of_size(6).square(33), "token 33 names no move on the 6x6 board; expected 1 .. 32"),
     ],
 )
 def test_places_that_are_none_are_refused(call, message):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.othello import dense, kernels, labels, torch_bitboard
+from models.othello import dense, labels, rules_numba, rules_torch
 from models.othello.board import SIZES, START_BLACK, START_WHITE, Board, board_of_size
 from models.othello.games import Replay, generate, replay
 from models.random_stream import as_signed
@@ -26,11 +26,11 @@ def replay_by(backend: str, board: Board, tokens: torch.Tensor) -> Replay:
     if backend == "lockstep":
         return replay(board, tokens)
     if backend == "torch":
-        return Replay(board, tokens, *torch_bitboard.replay(board, tokens, compile_steps=False))
+        return Replay(board, tokens, *rules_torch.replay(board, tokens, compile_steps=False))
     black, white, legal = np.empty((3, *tokens.shape), np.uint64)
     to_move, played = np.empty(tokens.shape, np.int8), np.empty(len(tokens), np.int64)
     outputs = (black, white, legal, to_move, played)
-    kernels.replay_scalar(tokens.contiguous().numpy(), np.uint64(board.arena), board.move_of_token, *outputs)
+    rules_numba.replay_scalar(tokens.contiguous().numpy(), np.uint64(board.arena), board.move_of_token, *outputs)
     words = (torch.from_numpy(word.view(np.int64)) for word in (black, white, legal))
     return Replay(board, tokens, *words, torch.from_numpy(to_move), torch.from_numpy(played))
 
@@ -43,7 +43,7 @@ def children(board: Board, prefixes: torch.Tensor, backend: str = "lockstep") ->
 
 def first_moves(board: Board) -> torch.Tensor:
     black, white = torch.tensor([START_BLACK]), torch.tensor([START_WHITE])
-    legal = torch_bitboard.legal_moves(black, white, torch.tensor(as_signed(board.arena)))
+    legal = rules_torch.legal_moves(black, white, torch.tensor(as_signed(board.arena)))
     return dense.on_tokens(legal, board)[0].nonzero().to(torch.uint8)
 
 
@@ -62,17 +62,17 @@ def test_perft_with_passes_as_plies():
     own, other = torch.tensor([START_BLACK]), torch.tensor([START_WHITE])
     arena = torch.tensor(-1)
     for _ in range(8):
-        legal = torch_bitboard.legal_moves(own, other, arena)
+        legal = rules_torch.legal_moves(own, other, arena)
         assert (legal != 0).all(), "no pass is possible before ply 9"
         parents, bits = dense.on_squares(legal, BOARD).nonzero(as_tuple=True)
         move, own, other = torch.ones_like(bits) << bits, own[parents], other[parents]
-        flipped = torch_bitboard.flips(move, own, other)
+        flipped = rules_torch.flips(move, own, other)
         own, other = other & ~flipped, own | flipped | move
-    legal = torch_bitboard.legal_moves(own, other, arena)
+    legal = rules_torch.legal_moves(own, other, arena)
     leaves = np.bitwise_count(legal.numpy().view(np.uint64))
     passes = legal == 0
     assert leaves.sum() + passes.sum() == PASSES_AS_PLIES  # a pass and a finished game are one leaf each
-    assert (torch_bitboard.legal_moves(other[passes], own[passes], arena) != 0).sum() == 24
+    assert (rules_torch.legal_moves(other[passes], own[passes], arena) != 0).sum() == 24
 
 
 @pytest.mark.parametrize(("size", "depth"), [(4, 6), (6, 5)])

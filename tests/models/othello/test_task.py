@@ -82,5 +82,5 @@ def test_illegal_input_is_refused(moves, message):
 def test_labels_of_tokens():
     assert [TASK.token_label(token) for token in (0, 1, 20, 34, 60)] == ["pad", "a1", "d3", "f5", "h8"]
     assert OthelloTask(board=6).token_label(32) == "f6"
-    with pytest.raises(ValueError, match="Token 61 names no move"):
+    with pytest.raises(ValueError, match="token 61 names no move"):
         TASK.token_label(61)

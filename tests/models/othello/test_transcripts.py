@@ -43,11 +43,11 @@ def test_text_that_is_no_square_is_refused(text):
 
 
 def test_squares_off_the_board_are_refused():
-    with pytest.raises(ValueError, match="Square 36 is not on the 6x6 board; expected 0 .. 35"):
+    with pytest.raises(ValueError, match="square 36 is not on the 6x6 board; expected 0 .. 35"):
         square_text(36, board_of_size(6))
     with pytest.raises(ValueError, match="'g1' is no square of the 6x6 board; expected a1 to f6"):
         parse_square("g1", board_of_size(6))
-    with pytest.raises(ValueError, match="Notation 'algebraic' is unknown; choose one of standard, transposed"):
+    with pytest.raises(ValueError, match="notation 'algebraic' is unknown; choose one of standard, transposed"):
         unwrap(square_text)(0, BOARD, "algebraic")
 
 
@@ -78,7 +78,7 @@ FAULTS = {
     "illegal move": ("f5d6c3e7", 4, "e7 (token 49) is illegal for white, it flips no disc"),
     "illegal first move": ("e3", 1, "e3 (token 21) is illegal for black, it flips no disc"),
     "taken square": ("f5d6f5", 3, "f5 (token 34) is illegal for black, the square is taken"),
-    "centre": ("f5d5", 2, "Square 35 is one of the four of the centre, which hold discs from the start: no move"),
+    "centre": ("f5d5", 2, "square 35 is one of the four of the centre, which hold discs from the start: no move"),
     "cut off": (SHORTEST[:-2], 9, "the game is cut off, there is a legal move"),
     "after the end": (SHORTEST + "a1", 10, "a1 (token 1) comes after the end of the game, neither side has a legal move"),
     "half a move": (SHORTEST + "a", 10, "'a' is no square of the 8x8 board; expected a1 to h8"),

@@ -116,6 +116,14 @@ def test_a_click_chooses_a_head(explorer, click):
     assert "layer 1, head 0" in explorer.pictures[0].layout.annotations[1].text
 
 
+@pytest.mark.parametrize("place", [dict(layer=2), dict(head=3), dict(length=60)])
+def test_a_head_or_length_that_a_model_does_not_have_is_one_sentence(explorer, place):
+    asked = dict(length=10, layer=1, head=2) | place
+    told = "game, raw has no layer {layer}, head {head} at length {length}; choose others".format_map(asked)
+    with pytest.raises(ValueError, match=told):
+        explorer.view.figure("game, raw", "zero", "illegal_mass", **asked)
+
+
 def test_fewer_than_two_sequences_are_refused(othello_run):
     with pytest.raises(ValueError, match="sequences"):
         AblationMap([othello_run], sequences=1)

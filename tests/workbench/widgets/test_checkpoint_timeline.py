@@ -30,6 +30,12 @@ def test_weights_are_chosen_and_one_step_is_no_course(runs):
     names = {trace.name for trace in timeline.pictures[0].data if trace.visible is not False and trace.name}
     dropouts = ("no dropout", "dropout attention 0.1")
     assert names == {f"{dropout}, {weights}" for dropout in dropouts for weights in ("ema", "bema")}
+    for box in timeline.controls["weights"].boxes.values():
+        box.value = False
+    said = "no checkpoint has these dropout rates and weights; check a box in each row"
+    assert said in timeline.background.message.value and not [t for t in timeline.pictures[0].data if t.visible is not False]
+    timeline.controls["weights"].boxes["ema"].value = True
+    assert not timeline.background.message.value and timeline.state["weights"] == ("ema",)
     with pytest.raises(ValueError, match="two training steps"):
         TimelineView(compare(runs, sequences=5))
 

@@ -58,6 +58,18 @@ def test_a_click_chooses_the_pair(runs, click, table):
     assert (frame.x0, frame.y0) == (4.5, 1.5)
 
 
+def test_a_pair_beyond_the_vocabulary_of_another_model_is_one_sentence(solved, runs):
+    explorer = DisplacementExplorer([runs[0], solved])
+    explorer.set(row=7, column=1)
+    assert not explorer.background.message.value
+    explorer.set(model="solved, raw")
+    said = "the pair (7, 1) is not in a vocabulary of 6; choose tokens below 6"
+    assert said in explorer.background.message.value
+    assert [picture.layout.annotations[0].text for picture in explorer.pictures] == [said, said]
+    explorer.set(row=5)
+    assert not explorer.background.message.value and explorer.pictures[0].layout.annotations[0].text.startswith("B[5, 1]")
+
+
 def test_titles_say_which_model_and_which_form_of_its_tables(runs):
     explorer = DisplacementExplorer(runs[:2])
     explorer.set(model="none-1, ema", gauge=True)

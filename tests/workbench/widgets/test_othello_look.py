@@ -325,17 +325,17 @@ def test_the_table_of_the_state_says_what_the_others_are_of(look, lenses):
     assert told["pool"] == "64 random games" and told["scan"] == "none" and len(told["sha256"]) == 64
 
 
-def test_every_export_has_a_folder_of_its_own(tmp_path):
-    explorer = OthelloExplorer([NAME])
-    first = explorer.export(tmp_path)
-    kept = {path: path.read_bytes() for path in first}
-    explorer.act("new")
-    second = explorer.export(tmp_path)
-    assert {path.parent.name for path in first} == {"othello-explorer-1"}
-    assert {path.name for path in second} == {"page.html", "state.csv", "game.csv"}
-    assert {path.parent.name for path in second} == {"othello-explorer-2"}
-    assert sorted(second[0].parent.iterdir()) == sorted(second)
-    assert {path: path.read_bytes() for path in first} == kept
+def test_a_board_that_is_edited_to_have_no_move_says_so(look, lenses):
+    """After d3 white has e5 alone, and flipped it has no disc."""
+    state = act(lenses, act(lenses, look.state, "transcript", text="d3"), "edit", square=36)
+    edited = Look(lenses, act(lenses, state, "set", tab="one move"))
+    assert edited.why_silent is None and not edited.believed.legal_tokens.any() and not edited.position.over
+    page = pictures(edited)
+    assert "No move is legal on the edited board; take an edit back, or click a square." in page["panel"]
+    assert "0 legal" in page["ranking"] and "nan" not in re.sub(r'"[^"]*"', "", "".join(page.values()))
+    assert {"edit_errors", "predictions"} <= set(tables(edited)) and "effects" not in tables(edited)
+    back = Look(lenses, act(lenses, edited.state, "edit", square=36))
+    assert "No move is legal" not in pictures(back)["panel"]
 
 
 def test_any_square_can_be_asked_about_and_a_second_click_takes_it_back(look, lenses):

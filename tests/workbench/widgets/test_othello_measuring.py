@@ -1,4 +1,4 @@
-"""What the Othello explorer does beside the page: effects of a move, games of the model, the probe's fit; stop and failure."""
+"""What the Othello explorer does beside the page: effects of a move, games, the fit of the probe, exports; stop and failure."""
 
 import threading
 
@@ -111,6 +111,28 @@ def test_a_game_of_the_model_is_played_beside_the_page():
     assert not explorer.status["progress"]["running"] and "moves played" in explorer.status["progress"]["words"]
 
 
+def test_a_game_that_was_drawn_for_another_state_is_not_shown():
+    explorer = OthelloExplorer([NAME])
+    with explorer._lock:  # the game is played meanwhile, and comes when something else is on the board
+        explorer.play()
+        explorer.act("random", by="uniform")
+        shown = explorer.state
+    explorer.playing.wait(60)
+    assert "the game is not shown, since another was drawn or another model chosen" in explorer.status["progress"]["words"]
+    assert explorer.state == shown and not explorer.look.lens.games
+
+
+def test_a_scan_of_a_move_where_none_is_chosen_is_one_sentence():
+    explorer = OthelloExplorer([NAME])
+    explorer.act("set", about="chosen move")
+    before = explorer.state
+    explorer._received(None, {"step": "scan", "number": 1}, [])
+    explorer.scanning.wait(60)
+    told = "no move is chosen to ask about; click one in the list of moves first"
+    assert told in explorer.status["progress"]["words"] and not explorer.status["progress"]["running"]
+    assert explorer.state == before and explorer.state.scan is None
+
+
 def test_the_fit_of_the_probe_shows_progress_and_stays_stopped():
     explorer = OthelloExplorer([NAME])
     told = []
@@ -127,3 +149,26 @@ def test_the_fit_of_the_probe_shows_progress_and_stays_stopped():
     explorer.fitting.wait(60)
     assert explorer.look.lens.probe is not None and not explorer.status["progress"]["running"]
     assert any("of 400 games" in one["words"] and 0 < one["share"] < 1 and one["running"] for one in told)
+
+
+def test_every_export_has_a_folder_of_its_own(tmp_path):
+    explorer = OthelloExplorer([NAME])
+    first = explorer.export(tmp_path)
+    kept = {path: path.read_bytes() for path in first}
+    explorer.act("new")
+    second = explorer.export(tmp_path)
+    assert {path.parent.name for path in first} == {"othello-explorer-1"}
+    assert {path.name for path in second} == {"page.html", "state.csv", "game.csv"}
+    assert {path.parent.name for path in second} == {"othello-explorer-2"}
+    assert sorted(second[0].parent.iterdir()) == sorted(second)
+    assert {path: path.read_bytes() for path in first} == kept
+
+
+def test_an_export_from_the_page_says_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    explorer = OthelloExplorer([NAME])
+    explorer._received(None, {"step": "export", "number": 1}, [])
+    written = sorted(path.name for path in (tmp_path / "exports" / "othello-explorer-1").iterdir())
+    assert "page.html" in written and written.count("state.csv") == 1
+    told = f"written: page.html and {len(written) - 1} tables in exports/othello-explorer-1"
+    assert explorer.status["words"] == told and not explorer.status["error"] and explorer.answered == 1

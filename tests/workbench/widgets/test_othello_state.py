@@ -1,6 +1,7 @@
 """Games and steps of the Othello explorer: nothing illegal can be set up, and every step is a pure function."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,20 @@ from models.config import ModelConfig, TaskConfig
 from models.hooked import load
 from models.othello.board import board_of_size
 from models.othello.games import generate
+from models.othello.task import OthelloTask
 from models.transformer import Transformer
+from probes.board_fit import fit_probes
+from probes.board_probe import save_probe
+from probes.harvest import Games, Target
 from probes.intervention import EMPTY
+from probes.subject import othello_subject
 from workbench.widgets.background import Stopped
 from workbench.widgets.othello_explorer.game import Edit, Game, random_game, read_game
+from workbench.widgets.othello_explorer.lens import Changes
 from workbench.widgets.othello_explorer.lenses import open_lenses
+from workbench.widgets.othello_explorer.look import Look
+from workbench.widgets.othello_explorer.page import pictures
+from workbench.widgets.othello_explorer.pool import random_pool, scan
 from workbench.widgets.othello_explorer.state import NOTHING, STEPS, act, start
 
 BOARD = board_of_size(8)
@@ -240,9 +250,88 @@ def test_a_game_of_the_model_is_played_once_and_can_be_stopped(lenses):
     assert 6 not in lens.games
 
 
-def make_checkpoint(folder, name, seed, board=8, step=None):
+def test_strengths_and_pools_are_put_back_and_this_game_may_be_the_pool(lenses):
+    first = act(lenses, start(lenses), "transcript", text="f5d6c3")
+    changed = act(lenses, act(lenses, act(lenses, first, "strength", value=0), "part", layer=1, head=2), "strength", value=2)
+    assert changed.strengths == (((0, 0), 0.0), ((1, 2), 2.0))
+    assert act(lenses, changed, "all_clean") == replace(first, part=(1, 2))
+    game = act(lenses, first, "pool", kind="game")
+    assert game.pool.name == "this game" and [BOARD.square(token) for token in game.pool.tokens[0, :3].tolist()] == [37, 43, 18]
+    assert game.pool.tokens.shape == (1, 60) and not game.pool.tokens[0, 3:].any() and replace(game, pool=first.pool) == first
+    back = act(lenses, game, "pool", kind="random")
+    assert back.pool.name == first.pool.name == "64 random games" and torch.equal(back.pool.tokens, first.pool.tokens)
+    with pytest.raises(ValueError, match="this game holds no game"):
+        act(lenses, act(lenses, first, "new"), "pool", kind="game")
+
+
+def test_where_the_model_reads_no_more_it_says_so_and_edits_are_refused(tmp_path):
+    opened = open_lenses([make_checkpoint(tmp_path / "short", "short", 0, board=6, context=10)])
+    lens = opened.lens("short, raw")
+    lens.probe = lens.fit_probe(games=4)
+    state = start(opened)
+    for moves, why in (
+        (0, "The model reads moves, and there is none yet: play one."),
+        (10, None),
+        (11, "The model reads up to 10 moves: go back one."),
+        (len(state.game.tokens), "The game is over: neither side can move."),
+    ):
+        state = act(opened, state, "show", moves=moves)
+        look = Look(opened, state)
+        assert look.why_silent == why and (why is None or why in pictures(look)["ranking"])
+        if why is not None:
+            with pytest.raises(ValueError, match="the model reads no position here; play 1 move or more, within its context"):
+                act(opened, state, "edit", square=0)
+    for square in (-1, 36):
+        with pytest.raises(ValueError, match=f"square {square} is not on the board; choose 0 .. 35"):
+            act(opened, act(opened, state, "show", moves=10), "edit", square=square)
+
+
+def test_a_file_of_another_board_is_refused(tmp_path):
+    opened = open_lenses([make_checkpoint(tmp_path / "six", "six", 0, board=6)])
+    with pytest.raises(ValueError, match="a.WTB holds 8x8 games, the model plays 6x6; choose another file"):
+        act(opened, start(opened), "pool", kind="file", name="a.WTB", data=b"")
+
+
+@pytest.mark.parametrize("span", ["trained", "beyond"])
+def test_a_scan_of_a_span_needs_the_training_length(tmp_path, span):
+    folder = make_checkpoint(tmp_path / "six", "six", 0, board=6)
+    opened = open_lenses([folder])
+    pool = random_pool(opened.board, 2)
+    with pytest.raises(ValueError, match="the length the model was trained to is unknown; choose all lengths"):
+        scan(opened.lens("six, raw"), pool, span=span)
+    assert scan(opened.lens("six, raw"), pool).effects.positions == int(OthelloTask(6).legal(pool.tokens[:, :31]).any(-1).sum())
+
+
+def test_a_probe_of_another_kind_or_frame_than_edits_need_is_refused(tmp_path):
+    folder = make_checkpoint(tmp_path / "six", "six", 0, board=6)
+    targets, kinds = [Target("to_move"), Target("colour")], ("closed-form", "nonlinear")
+    for (kind, target), probe in fit_probes(othello_subject(folder), Games(0, 0, 4), targets, kinds).probes.items():
+        saved = tmp_path / f"{kind}-{target.frame}"
+        save_probe(saved, probe)
+        opened = open_lenses([folder], [saved])
+        if (kind, target.frame) == ("closed-form", "to_move"):
+            assert opened.lens("six, raw").probe.card.frame == "to_move"
+        else:
+            with pytest.raises(
+                ValueError, match=f"the saved probe is {kind} in frame {target.frame}; give a linear one in frame"
+            ):
+                opened.lens("six, raw")
+
+
+def test_an_edit_without_a_probe_is_refused_and_answers_beyond_the_64th_are_forgotten():
+    lens = open_lenses(["othello-mini-none"]).lens("othello-mini-none, raw")
+    edited = Changes(edits=(Edit("flip", 27, 0),), edit_layers=(1,))
+    with pytest.raises(ValueError, match="there is no probe to edit the board with yet; wait until it is fitted, or give a s"):
+        lens.read([20], edited)
+    kept = {}
+    for number in range(66):
+        lens.keep(kept, number, -number)
+    assert kept == {number: -number for number in range(2, 66)}
+
+
+def make_checkpoint(folder, name, seed, board=8, step=None, context=None):
     vocab = board * board - 3
-    config = ModelConfig(vocab=vocab, context=vocab - 2, layers=1, heads=2, width=8, head_width=4)
+    config = ModelConfig(vocab=vocab, context=context or vocab - 2, layers=1, heads=2, width=8, head_width=4)
     card = Card(name=name, model=config, task=TaskConfig(name="othello", board=board), step=step)
     save_checkpoint(folder, card, {"raw": Transformer(config, seed=seed).state_dict()})
     return folder

@@ -3,11 +3,13 @@ import subprocess
 import sys
 
 import numpy as np
+import plotly
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench.widgets.plotly_in_page import plotly_script
 from workbench.widgets.redraw import CHOSEN, LiveFigure, cells, figure_of
 
 LINE = st.fixed_dictionaries(
@@ -37,12 +39,16 @@ def _plain(value):
 
 @settings(max_examples=25)
 @given(st.lists(FIGURE, min_size=2, max_size=4))
-def test_a_live_figure_becomes_any_other_figure(course):
+def test_a_live_figure_becomes_any_other_figure_also_to_a_page_that_is_new(course):
     live = LiveFigure(figure_of(*course[0]))
     for traces, layout in course[1:]:
         target = figure_of(traces, layout)
         live.redraw(target)
-        assert shown(live) == shown(go.Figure(dict(data=traces, layout=layout)))
+        expected = shown(go.Figure(dict(data=traces, layout=layout)))
+        assert shown(live) == expected
+        state = live.get_state()
+        assert shown(go.Figure(state["_widget_data"], state["_widget_layout"])) == expected
+        assert live.get_state("chosen_lines") == {"chosen_lines": []}  # of one thing nothing else is told
 
 
 def lines_at(at, name):
@@ -58,6 +64,33 @@ def messages(live):
     for name in ("_py2js_update", "_py2js_restyle", "_py2js_relayout", "_py2js_addTraces", "_py2js_deleteTraces"):
         live.observe(lambda change: sent.append(change["new"]) if change["new"] else None, name)
     return sent
+
+
+def test_a_page_that_comes_up_late_is_told_all_again(monkeypatch):
+    live = LiveFigure(lines_at(2, name=CHOSEN))
+    live.redraw(lines_at(4, name=CHOSEN))
+    told = []
+    monkeypatch.setattr(live.comm, "publish_msg", lambda kind, data=None, **_: told.append(data["state"]))
+    page_says(live, moves_lines=True)
+    assert not [state for state in told if "_widget_data" in state]
+    page_says(live, late_pages=1)
+    (whole,) = (state for state in told if "_widget_data" in state)
+    assert whole == live.get_state() and whole["moves_lines"] and whole["late_pages"] == 1
+    assert shown(go.Figure(whole["_widget_data"], whole["_widget_layout"])) == shown(lines_at(4, name=CHOSEN))
+
+
+def page_says(live, **state):
+    """A page sets traits of a live figure."""
+    live.comm.handle_msg({"content": {"data": {"method": "update", "state": state}}, "buffers": []})
+
+
+def test_a_script_that_was_closed_with_all_widgets_is_made_anew_for_the_next_figure():
+    first, again = (LiveFigure(lines_at(0, name="other")).script for _ in range(2))
+    assert again is first and plotly_script() is first
+    first.close()
+    after = LiveFigure(lines_at(0, name="other")).script
+    assert after is not first and after.comm is not None and plotly_script() is after
+    assert (after.code, after.version) == (first.code, plotly.__version__)
 
 
 def test_another_line_than_a_chosen_one_is_sent_and_nothing_else():

@@ -1,7 +1,9 @@
+import time
+
 import pytest
 import torch
 
-from models.checkpoint import find_checkpoint, read_weights
+from models.checkpoint import find_checkpoint, read_card, read_weights
 from models.hooked import load
 from workbench.training import train
 from workbench.widgets.checkpoint_timeline import CheckpointTimeline
@@ -47,6 +49,22 @@ def test_the_next_run_has_a_new_name_and_impossible_settings_are_a_sentence(tmp_
     watch.start()
     watch.background.wait(60)
     assert "train length 20 is longer than 5" in watch.background.message.value and not (tmp_path / "watched-2").exists()
+
+
+def test_background_work_that_is_stopped_leaves_a_run_that_goes_on(tmp_path):
+    watch = TrainAndWatch(tmp_path)
+    watch.set(**SETTINGS | dict(steps=20_000))
+    steps = []
+    for _ in range(2):
+        seen = len(watch.view.moments)
+        watch.start()
+        while len(watch.view.moments) == seen and watch.background.running:
+            time.sleep(0.01)
+        watch.background.stop()
+        watch.background.wait(60)
+        assert f"saved as '{watch.run}'; Start goes on with it" in watch.background.message.value
+        steps.append(read_card(find_checkpoint(watch.run)).step)
+    assert 0 < steps[0] < steps[1] < 20_000
 
 
 def run_to_its_end(watch):

@@ -16,8 +16,8 @@ from typing import Any
 import traitlets
 
 from models.durable import write_file
+from workbench.error_sentence import sentence
 from workbench.metrics import METRICS
-from workbench.sentence import sentence
 from workbench.widgets.background import Background
 from workbench.widgets.late_page import LATE_PAGE_SCRIPT, ToldAgain
 from workbench.widgets.othello_explorer.lenses import open_lenses

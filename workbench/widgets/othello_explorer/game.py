@@ -17,7 +17,7 @@ from models.othello.faults import IllegalGame, illegal_move
 from models.othello.games import Replay, generate
 from models.othello.games import replay as replay_games
 from models.othello.notation import parse_square, square_text
-from models.othello.torch_bitboard import legal_moves
+from models.othello.rules_torch import legal_moves
 from models.random_stream import MASK_64, as_signed
 from probes.intervention import EMPTY, Method
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.config import WeightsName
 from models.othello.board import Board, board_of_size
-from workbench.comparison import find_checkpoints
+from workbench.found_checkpoints import find_checkpoints
 from workbench.widgets.othello_explorer.lens import Lens, open_lens
 
 

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int64
 from models.othello import labels
 from models.othello.board import PAD
 from models.othello.games import replay
-from probes.attention_dispersion import effective_tokens, row_entropy
 from probes.intervention_score import top_errors
+from probes.row_entropy import effective_tokens, row_entropy
 from workbench.metrics import position_metrics
 from workbench.widgets.othello_explorer.effects import Effects, Question, one_position
 from workbench.widgets.othello_explorer.game import Position

@@ -6,7 +6,7 @@ from scipy import stats
 
 from models.hooked import hook
 from models.transformer import Transformer
-from probes.attention_dispersion import effective_tokens, logits_and_entropy, normalised, row_entropy
+from probes.row_entropy import effective_tokens, logits_and_entropy, normalised, row_entropy
 
 
 def tokens_for(config):

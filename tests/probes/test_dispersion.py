@@ -13,7 +13,7 @@ from models.streams import Draw
 from models.tasks import make_task
 from models.transformer import Transformer
 from probes.attention_pattern import reading_patterns
-from probes.dispersion_by_head import CONTROLS, METRICS, QUANTILES, DispersionSummary, _adding_to, dispersion
+from probes.dispersion import CONTROLS, METRICS, QUANTILES, DispersionSummary, _adding_to, dispersion
 
 from .othello_models import SMALL, small_checkpoint
 

@@ -4,7 +4,7 @@ import torch
 from pydantic import ValidationError
 
 from models.config import DropoutRates
-from workbench.sentence import sentence
+from workbench.error_sentence import sentence
 
 
 def test_what_pydantic_says_becomes_a_sentence():

@@ -5,8 +5,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.displacement_bound import bound_table, swept
 from workbench.figures.theme import PALETTE, SEQUENTIAL, apply_theme
+from workbench.width_bound import bound_table, swept
 
 
 def bound_maps(rows: pd.DataFrame, weights: str = "raw") -> go.Figure:
@@ -15,7 +15,7 @@ def bound_maps(rows: pd.DataFrame, weights: str = "raw") -> go.Figure:
     The control, far wider, is left out.
 
     Args:
-        rows: of `displacement_bound.sweep`, of one vocabulary.
+        rows: of `width_bound.sweep`, of one vocabulary.
         weights: raw, ema or bema.
     """
     vocab = int(rows["vocab"].iloc[0])

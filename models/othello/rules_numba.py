@@ -2,7 +2,7 @@
 
 For: millions of games in seconds. There are two sets of the same kernels: `*_scalar` plays one game at a time and is the
 readable reference, `*_lockstep` plays LANES games side by side so that the compiler turns each step into vector instructions.
-Both give the same bits, and the same as `torch_bitboard.py`. Not for: shapes, checks and words; callers use `games.py`.
+Both give the same bits, and the same as `rules_torch.py`. Not for: shapes, checks and words; callers use `games.py`.
 
 All of them are in this one file because numba's on-disk cache looks at the file and the name of a kernel alone: a helper in
 another file could change and the stale machine code would still be used. For the same reason the constants that other files

@@ -1,6 +1,9 @@
 """The sweep of widths: what it trains, that it goes on where it stopped, and that it never certifies what no weights can do."""
 
+import os
+import signal
 import threading
+import time
 
 import pandas as pd
 import pytest
@@ -8,8 +11,8 @@ import pytest
 from models.set_complement.closed_form import closed_form
 from probes.certificate import certify
 from workbench.cli import run
-from workbench.displacement_bound import bound_config, bound_table, shapes, sweep, swept, wide
-from workbench.figures.displacement_bound import bound_maps
+from workbench.figures.width_bound import bound_maps
+from workbench.width_bound import bound_config, bound_table, shapes, sweep, swept, wide
 
 VOCAB = 5
 
@@ -51,6 +54,29 @@ def test_a_stopped_sweep_goes_on_with_what_is_missing(rows, folder, tmp_path):
     pd.testing.assert_frame_equal(whole, rows)
     with pytest.raises(ValueError, match="60 steps and 2 seeds, not 61 and 2"):
         sweep(VOCAB, tmp_path, steps=61, seeds=2)
+
+
+def test_ctrl_c_leaves_a_sweep_that_the_same_command_goes_on_with(rows, tmp_path, capsys):
+    path = tmp_path / "bound-v5.csv"
+
+    def interrupt():
+        until = time.monotonic() + 60
+        while not path.exists():
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    words = ["bound", "--vocab", "5", "--steps", "60", "--seeds", "2", "--out", str(tmp_path), "--format", "html"]
+    assert run(words) == 1
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert capsys.readouterr().out == "stopped; the same command goes on\n"
+    assert list(tmp_path.iterdir()) == [path]
+    part = pd.read_csv(path)
+    assert 0 < len(part) < len(rows)
+    pd.testing.assert_frame_equal(part, rows[: len(part)])
 
 
 def test_the_models_are_minimal_without_label_noise_and_see_every_length():
@@ -98,13 +124,13 @@ def test_a_damaged_table_is_refused_and_kept(rows, tmp_path, spoil, found):
 
 
 def test_a_sweep_whose_first_models_all_diverged_goes_on(monkeypatch, tmp_path):
-    monkeypatch.setattr("workbench.displacement_bound.LEARNING_RATE", 1e30)
-    monkeypatch.setattr("workbench.displacement_bound.wide", lambda vocab: ())
-    monkeypatch.setattr("workbench.displacement_bound.swept", lambda vocab: [2])
+    monkeypatch.setattr("workbench.width_bound.LEARNING_RATE", 1e30)
+    monkeypatch.setattr("workbench.width_bound.wide", lambda vocab: ())
+    monkeypatch.setattr("workbench.width_bound.swept", lambda vocab: [2])
     first = sweep(VOCAB, tmp_path, steps=20, seeds=1)
     assert len(first) == 3 and first["worst_gap"].isna().all()
     monkeypatch.undo()
-    monkeypatch.setattr("workbench.displacement_bound.wide", lambda vocab: ())
-    monkeypatch.setattr("workbench.displacement_bound.swept", lambda vocab: [2, 3])
+    monkeypatch.setattr("workbench.width_bound.wide", lambda vocab: ())
+    monkeypatch.setattr("workbench.width_bound.swept", lambda vocab: [2, 3])
     both = sweep(VOCAB, tmp_path, steps=20, seeds=1)
     assert both["worst_gap"].isna().sum() == 3 and len(both) == 12

@@ -1,7 +1,7 @@
 """Othello on any torch device: the rules, random games and replays as int64 bitboards, a whole batch an operation.
 
 For: large batches next to a model on a GPU, where one compiled step plays a move in all games at once. The same bits as
-`kernels.py`. Not for: small batches, which the CPU kernels finish before a GPU has launched 60 steps; `games.py` chooses.
+`rules_numba.py`. Not for: small batches, which the CPU kernels finish before a GPU has launched 60 steps; `games.py` chooses.
 
 torch's int64 is signed, so its >> copies the sign bit downwards. Two things make that harmless here: the masks of
 `board.DIRECTIONS` keep a run of discs away from the last row (or column), where such copies would land, and every other

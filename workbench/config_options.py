@@ -5,11 +5,10 @@ stay as a prefix (`averaging.eta` is `--averaging-eta`).
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -49,53 +48,10 @@ def config_options(config: type[Config] = TrainingConfig, prefix: tuple[str, ...
             yield ConfigOption(path, field)
 
 
-def with_config_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a typer command the options of `TrainingConfig`; it receives those that were given, in its `options` mapping."""
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
-    names = {option.parameter for option in config_options()}
-
-    def with_options(**arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in names}
-        command(**arguments, options={name: value for name, value in given.items() if value is not None})
-
-    parameters = [
-        inspect.Parameter(
-            option.parameter,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[_command_line_type(option.field), typer.Option(_declaration(option), help=_help(option))],
-        )
-        for option in config_options()
-    ]
-    with_options.__signature__ = inspect.Signature([*own, *parameters])  # type: ignore[attr-defined]
-    with_options.__doc__ = command.__doc__
-    with_options.__name__ = command.__name__
-    return with_options
-
-
-def _command_line_type(field: FieldInfo) -> Any:
-    return str | None if field.annotation == tuple[int, ...] else field.annotation | None  # type: ignore[operator]
-
-
-def _declaration(option: ConfigOption) -> str:
-    return f"{option.flag}/--no-{option.flag[2:]}" if option.field.annotation is bool else option.flag
-
-
-def _help(option: ConfigOption) -> str:
-    if option.path[0] == "model" and option.path[1] != "dropout":
-        default = "the task's"
-    elif option.path == ("train_length",):
-        default = "vocab / 4, a whole game, or 16 brackets"
-    else:
-        default = option.field.get_default(call_default_factory=True)
-    shown = "" if default is None or default == () else f" [default: {default}]"
-    return f"{option.field.description}{shown}"
-
-
 def config_from_options(task: str, options: Mapping[str, Any]) -> TrainingConfig:
     """The configuration that a task's defaults and the given options make.
 
-    Raises typer.BadParameter naming the option, the value and what was expected.
+    Raises ValueError naming the option, the value and what was expected.
     """
     nested: dict[str, Any] = {"task": {"name": task}}
     flags = {option.path: option.flag for option in config_options()}
@@ -115,7 +71,7 @@ def config_from_options(task: str, options: Mapping[str, Any]) -> TrainingConfig
         place = tuple(str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
         flag = flags.get(place) or flags.get(("task", *place))
-        raise typer.BadParameter(f"{flag}: {problem} (got {first['input']})" if flag else problem) from error
+        raise ValueError(f"{flag}: {problem} (got {first['input']})" if flag else problem) from error
 
 
 def _parse(option: ConfigOption, value: Any) -> Any:
@@ -124,7 +80,7 @@ def _parse(option: ConfigOption, value: Any) -> Any:
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"{option.flag}: expected whole numbers such as 100,200,500 (got {value})") from error
+        raise ValueError(f"{option.flag}: expected whole numbers such as 100,200,500 (got {value})") from error
 
 
 def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

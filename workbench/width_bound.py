@@ -21,9 +21,9 @@ from models.durable import write_file
 from models.set_complement.task import SetComplementTask
 from models.transformer import with_weights
 from probes.certificate import certify
+from workbench.comparison_table import read_any_table
 from workbench.evaluation import evaluate
 from workbench.fleet import Fleet
-from workbench.table import read_any_table
 from workbench.training_config import TrainingConfig
 
 STEPS, SEEDS, BATCH, LEARNING_RATE = 5000, 4, 128, 3e-3

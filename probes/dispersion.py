@@ -1,7 +1,7 @@
 """Attention dispersion of every head at every length: streamed means, quantiles and intervals; no pattern is kept.
 
 For: how widely each head spreads its attention as inputs grow, of both organisms, with the controls that give the numbers their
-scale. The row statistics themselves are in `attention_dispersion.py`. Layers are TransformerLens's blocks, from 0.
+scale. The row statistics themselves are in `row_entropy.py`. Layers are TransformerLens's blocks, from 0.
 """
 
 from collections.abc import Collection
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.task import Task
-from probes.attention_dispersion import effective_tokens, normalised, row_entropy
 from probes.attention_pattern import Pattern, Read, heads_of, reading_patterns
 from probes.clustered_means import ClusteredMeans
 from probes.drawn_sequences import drawn_sequences
+from probes.row_entropy import effective_tokens, normalised, row_entropy
 from probes.streamed_quantiles import StreamedQuantiles
 from probes.subject import Address, Subject, subject, untrained
 
