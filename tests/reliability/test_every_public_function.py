@@ -69,7 +69,7 @@ LEFT_OUT = {
         ("logits_and_entropy", "logits_at_all_positions", "drawn_sequences", "harvest", "reading_patterns"), CHECKED_BY_CALLER
     ),
     **dict.fromkeys(("logit_tables", "head_tables"), ASKS),
-    **dict.fromkeys(("displacement_report", "dispersion_report"), "calls functions that are tried, with their arguments as given"),
+    **dict.fromkeys(("displacement_report", "dispersion_report"), "calls functions that are tried with what it is given"),
 }
 
 
