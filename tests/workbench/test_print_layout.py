@@ -298,6 +298,23 @@ def test_points_of_pairs_are_listed_by_their_markers_and_their_filling():
     assert entries(figure) == [f"{site}, {filling}" for site in sites for filling in fillings]
 
 
+@pytest.mark.parametrize(
+    ("y", "axis", "label"),
+    [
+        (["guess", "a longer name"], {}, "a longer name"),
+        ([0.2, 1], {"tickformat": ".0%"}, "100%"),
+        ([0.01, 1], {"type": "log"}, "0.01"),
+        ([1e-6, 1], {"type": "log"}, "10<sup>−6</sup>"),
+        ([-0.25, 0.25], {}, "−0.25"),
+        ([None, float("nan")], {}, "0"),
+        ([1000, 9000], {"ticktext": ["nine thousand"], "tickvals": [9000]}, "nine thousand"),
+    ],
+)
+def test_a_panel_leaves_room_for_the_labels_of_its_y_axis(y, axis, label):
+    drawn = for_print(go.Figure(go.Scatter(x=[1, 2], y=y), dict(yaxis=axis)), "column")
+    assert text_width(label) < drawn.layout.xaxis.domain[0] * drawn.layout.width < text_width(label) + 30
+
+
 @pytest.mark.parametrize("width", POINTS)
 def test_numbers_over_bars_go_where_they_would_run_into_each_other(width):
     figure = interventions(made_up_edits())

@@ -208,8 +208,9 @@ def test_displacements_without_a_logarithm_have_no_slope(tables):
         (curves["number"] == first) & (curves["metric"] == "context_displacement") & (curves["length"] == 5), "value"
     ] = 0
     assert displacement_slope(replace(tables, curves=curves), "none", range(2, 9)).trials == norms["none"] - 1
-    none = displacement_slope(tables, "none", range(1, 9))  # at length 1 there is no context
-    assert none.trials == 0 and np.isnan([none.value, *none.interval()]).all()
+    for lengths in (range(1, 9), range(16, 20)):  # at length 1 there is no context, and none is longer than 15
+        none = displacement_slope(tables, "none", lengths)
+        assert none.trials == 0 and np.isnan([none.value, *none.interval()]).all()
 
 
 def test_a_claim_is_supported_only_where_all_of_it_is():
