@@ -48,8 +48,10 @@ class Cases:
 def draw_cases(task: OthelloTask, method: Method, games: Games, longest: int) -> Cases:
     """At most one case a game; games that end before their cut, or have no square that would do, give none.
 
-    The games and lengths are the same for every method.
+    The games and lengths are the same for every method. Raises ValueError for a `longest` input shorter than any case.
     """
+    if longest < SHORTEST:
+        raise ValueError(f"the model reads {longest} moves, expected at least {SHORTEST}, where cases begin; take a longer one")
     tokens = task.sequences(Draw.PROBES.stream(games.seed), games.start, games.stop - games.start)[:, :longest]
     numbers = torch.arange(games.start, games.stop)
     random = _uniform(draws(Draw.INTERVENTION_CASES.stream(games.seed), numbers, 2 + task.board.squares))

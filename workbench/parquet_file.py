@@ -22,25 +22,41 @@ MAX_BYTES = 1 << 31
 def read_parquet(file: Path) -> pd.DataFrame:
     """The frame in a parquet file.
 
-    Raises OSError for a file that is no plain one, ValueError for what comes to more than `MAX_BYTES`, and one of `UNREADABLE`
-    for what is damaged.
+    Raises OSError for a file that is no plain one, ValueError for what comes to more than `MAX_BYTES` or has columns of another
+    kind than tables of ours (text, numbers, lists of numbers), and one of `UNREADABLE` for what is damaged.
     """
     require_plain(file, MAX_BYTES)
     with pq.ParquetFile(file) as opened:
         told, schema = opened.metadata, opened.schema_arrow
         groups = [told.row_group(number) for number in range(told.num_row_groups)]
         columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        for field in schema:
+            _require_countable(file, field)
         _require_fits(file, sum(max(8 * column.num_values, column.total_uncompressed_size) for column in columns))
-    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    texts = [field.name for field in schema if _is_text(field.type)]
     table = pq.read_table(file, read_dictionary=texts)
     for name in texts:
         _require_fits(file, sum(_unpacked(chunk) for chunk in table[name].chunks))
     return table.cast(schema).to_pandas()
 
 
-def _unpacked(texts: pa.Array) -> int:
-    if not isinstance(texts, pa.DictionaryArray):
-        return texts.nbytes
+def _require_countable(file: Path, field: pa.Field) -> None:
+    """Whether its bytes can be told before it is unpacked."""
+    kind = field.type
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = kind.value_type
+        known = pa.types.is_primitive(inner) or (pa.types.is_dictionary(kind) and _is_text(inner))
+    else:
+        known = pa.types.is_primitive(kind) or pa.types.is_null(kind) or _is_text(kind)
+    if not known:
+        raise ValueError(f"{file.name} has a column '{field.name}' of {kind}, expected text, numbers or lists of numbers")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _unpacked(texts: pa.DictionaryArray) -> int:
     lengths = pc.binary_length(texts.dictionary).cast(pa.int64())
     return pc.sum(pc.take(lengths, texts.indices)).as_py() or 0
 

@@ -68,7 +68,7 @@ def _through_outages(act: Callable[Arguments, Made]) -> Callable[Arguments, Made
             try:
                 return act(*args, **kwargs)
             except DATABASE_ERRORS as error:
-                reason = str(error.__cause__ or error).strip().splitlines()[0]
+                reason = _reason(error)
                 if not _is_away(error) or time.monotonic() > until or ledger.stop.wait(BETWEEN_TRIES_SECONDS):
                     raise RuntimeError(
                         f"the database is away, or refuses ({reason}); what is done is kept, and the same command goes on once "
@@ -79,6 +79,11 @@ def _through_outages(act: Callable[Arguments, Made]) -> Callable[Arguments, Made
                 told = True
 
     return patient
+
+
+def _reason(error: Exception) -> str:
+    """What the database said, which Optuna puts its own words around."""
+    return str(error.__cause__ or error).strip().splitlines()[0]
 
 
 def _is_away(error: Exception) -> bool:
@@ -194,7 +199,9 @@ class Ledger:
             except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 continue  # it was taken from us already
             except DATABASE_ERRORS as error:
-                logger.warning("parameter set %d could not be given back (%s); it is open after a while", claim.number, error)
+                logger.warning(
+                    "parameter set %d could not be given back (%s); it is open after a while", claim.number, _reason(error)
+                )
 
     @contextmanager
     def held(self, claims: Sequence[HeldTrial]) -> Iterator[None]:
@@ -207,7 +214,7 @@ class Ledger:
                     try:
                         self.storage.record_heartbeat(claim.trial._trial_id)
                     except DATABASE_ERRORS as error:
-                        logger.warning("no sign of life could be sent (%s); the next is tried soon", error)
+                        logger.warning("no sign of life could be sent (%s); the next is tried soon", _reason(error))
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()

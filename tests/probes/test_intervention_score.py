@@ -107,6 +107,12 @@ def test_games_of_which_none_gives_a_case_are_told(checkpoint):
         board_interventions(checkpoint, probe, ("add",), cases=2, fit_games=at)
 
 
+def test_a_model_too_short_for_cases_is_refused():
+    assert draw_cases(OthelloTask(6), "flip", Games(0, 2, 40), 5).tokens.shape[1] == 5
+    with pytest.raises(ValueError, match="the model reads 4 moves, expected at least 5, where cases begin"):
+        draw_cases(OthelloTask(6), "flip", Games(0, 2, 40), 4)
+
+
 def test_edits_are_made_in_the_middle_by_default(checkpoint):
     depths = [othello_subject(checkpoint).model.config.model_copy(update={"layers": blocks}) for blocks in (1, 2, 4, 8)]
     assert [middle_layers(Transformer(config)) for config in depths] == [(1,), (1,), (1, 2), (3, 4, 5)]

@@ -35,6 +35,25 @@ def long_text_many_times(file):
     pq.write_table(pa.table({"checkpoint": texts}), file, compression="zstd", store_schema=False)  # so it is told as text
 
 
+@pytest.mark.parametrize(
+    "kind", [pa.binary(), pa.list_(pa.string()), pa.struct([("a", pa.string())]), pa.binary(3), pa.decimal128(30)], ids=str
+)
+def test_columns_whose_size_nobody_tells_are_refused_unread(tmp_path, kind):
+    file = tmp_path / "comparison.parquet"
+    pq.write_table(pa.table({"checkpoint": pa.nulls(3, kind)}), file)
+    with pytest.raises(ValueError, match="has a column 'checkpoint' of .*, expected text, numbers or lists of numbers"):
+        read_any_table(file)
+
+
+@pytest.mark.parametrize(
+    "column", [pd.Categorical(["a", "b", "a"]), [True, False, True], pd.date_range("2026", periods=3), [None] * 3, [[1.5]] * 3]
+)
+def test_columns_of_other_peoples_tables_are_read_where_their_size_is_told(tmp_path, column):
+    frame = pd.DataFrame({"column": column})
+    frame.to_parquet(tmp_path / "some.parquet")
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "some.parquet"), pd.read_parquet(tmp_path / "some.parquet"))
+
+
 @pytest.mark.parametrize("make", [many_equal_numbers, long_text_many_times])
 def test_a_small_file_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, make):
     file = tmp_path / "comparison.parquet"

@@ -148,8 +148,7 @@ class OthelloExplorer(ToldAgain):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and a still picture for whatever shows notebooks without widgets."""
         bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
+        assert bundle is not None, "it has a view"
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         with self._lock:
             return {**data, "text/html": still(self.look)}, metadata
