@@ -12,7 +12,8 @@ LATE_PAGE_SCRIPT = """
 function whole(model) {
   let found;
   model.on("change:page", (itself) => (found = itself));
-  model.set("page", true);
+  model.set("page", Math.random());  // a change in any case: a page may have been saved
+  model.set("page", undefined);
   return found;
 }
 
@@ -24,6 +25,7 @@ function late(widget) {
       const itself = whole(model);
       const hears = itself._handle_comm_msg({ content: { data: { method: "custom" } }, buffers: [] });
       hears.catch(() => {
+        if (!itself.comm) return;  // there is no kernel
         const hear = Object.getPrototypeOf(Object.getPrototypeOf(itself))._handle_comm_msg;
         itself.comm.on_msg((message) => hear.call(itself, message));
         model.set("late_pages", model.get("late_pages") + 1);
