@@ -73,22 +73,39 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         _create(folder, files)
 
 
-def _create(folder: Path, files: Mapping[str, bytes]) -> None:
+def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a folder of files in place of one with files of the same names, which stays as it was until all is written.
+
+    Creates it where there is none. A kill between the two renames leaves the old one beside it, under a temporary name.
+    Raises FileExistsError, and leaves all as it was, where something else stands there, and as `writing` does.
+    """
+    ours = folder.is_dir() and not folder.is_symlink() and {file.name for file in folder.iterdir()} == set(files)
+    with writing(folder):
+        _create(folder, files, instead=ours)
+
+
+def _create(folder: Path, files: Mapping[str, bytes], instead: bool = False) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    old = temporary.with_name(f"{temporary.name}-old")
     try:
         temporary.chmod(0o755)
         for name, data in files.items():
             with (temporary / name).open("xb") as file:
                 _write_synced(file, data)
         _sync_folder(temporary)
-        if folder.exists():  # rename would replace an empty folder silently
+        if instead:
+            folder.rename(old)
+        elif folder.exists():  # rename would replace an empty folder silently
             raise FileExistsError(f"{folder} exists already; choose another folder or delete it first")
         temporary.rename(folder)
         _sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -10,7 +10,6 @@ A folder is written to a temporary sibling and renamed (`models/durable.py`); re
 import dataclasses
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from models.checkpoint import MAX_CARD_BYTES
 from models.config import Config, WeightsName
-from models.durable import write_folder
+from models.durable import replace_folder
 from models.othello.labels import STATES, Frame
 from models.plain_file import read_plain
 from probes.linear_probe import LinearProbe
@@ -97,9 +96,7 @@ def save_probe(folder: str | os.PathLike[str], probe: BoardProbe) -> ProbeCard:
     tensors = {field.name: getattr(probe.read, field.name).cpu().contiguous() for field in dataclasses.fields(probe.read)}
     data = save_safetensors_bytes(tensors)
     card = probe.card.model_copy(update={"sha256": {TENSOR_FILE: hashlib.sha256(data).hexdigest()}})
-    if folder.is_dir() and {file.name for file in folder.iterdir()} == {CARD_FILE, TENSOR_FILE}:
-        shutil.rmtree(folder)
-    write_folder(folder, {TENSOR_FILE: data, CARD_FILE: (card.model_dump_json(indent=1) + "\n").encode()})
+    replace_folder(folder, {TENSOR_FILE: data, CARD_FILE: (card.model_dump_json(indent=1) + "\n").encode()})
     return card
 
 

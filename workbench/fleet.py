@@ -39,14 +39,14 @@ HEAP_KEPT = 31 << 20
 back to the system after every step, which costs a tenth of the time."""
 
 
-def fleet_key(config: TrainingConfig) -> Hashable:
+def fleet_key(config: TrainingConfig, device: Literal["cpu", "cuda"] = "cpu") -> Hashable:
     """What members of one fleet have in common: configurations of equal keys can train together, and do so at full speed.
 
-    Configurations whose keys differ only in whether the embedding and the residual drop can share a fleet as well, but then all
-    of them take the longer way of those that do.
+    On a CPU configurations whose keys differ only in whether the embedding and the residual drop can share a fleet as well, but
+    then all of them take the longer way of those that do. On a GPU, which a small fleet leaves idle, they have one key.
     """
-    dropout = config.model.dropout
-    return (*_shared(config).values(), dropout.embedding > 0, dropout.residual > 0)
+    shared, dropout = tuple(_shared(config).values()), config.model.dropout
+    return shared if device == "cuda" else (*shared, dropout.embedding > 0, dropout.residual > 0)
 
 
 def _shared(config: TrainingConfig) -> dict[str, object]:

@@ -60,7 +60,7 @@ def search(
     ledger.stop = stop = stop or threading.Event()
     began = time.monotonic()
     numbered = tqdm(range(trials), unit=" trials", disable=not progress, desc="drawing", leave=False)
-    keys = {number: fleet_key(space.config(number)) for number in numbered}
+    keys = {number: fleet_key(space.config(number), device) for number in numbered}
     with tqdm(total=trials, unit=" trials", disable=not progress, desc=ledger.study.study_name) as bar:
         while True:
             numbers = ledger.open_numbers(trials)

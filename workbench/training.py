@@ -61,8 +61,8 @@ def train(
     with ExitStack() as held:
         held.enter_context(torch_threads(config.threads))
         processes = launched_processes(config.device)
+        trainer = Trainer(config, processes)  # first: what this machine cannot train leaves no folder
         run = processes.from_main(lambda: held.enter_context(open_run(out, record)))
-        trainer = Trainer(config, processes)
         _resume(trainer, run)
         logs: list[Log] = []
         processes.from_main(lambda: logs.extend(held.enter_context(_open_logs(trainer, run, on_log, progress, loggers))))

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from probes.board_probe import load_probe, save_probe
 from workbench.cli import run as command
 
+from ..probes.test_board_probe import probe_of
 from .saved_whole import leftovers, require_equal_last, require_whole
 from .test_kill import train_words
 
@@ -95,3 +97,18 @@ def test_a_search_on_a_read_only_disk_is_one_sentence(disk, capsys):
     assert command(["search", "set-complement", "--vocab", "8", "--storage", f"sqlite:///{disk}/search.db"]) == 1
     error = one_sentence(capsys)
     assert f"cannot open the storage sqlite:///{disk}/search.db (unable to open database file); give sqlite:///FILE" in error
+
+
+def test_a_probe_is_replaced_whole_or_stays(disk):
+    """First there is room for one more, then for none."""
+    folder, old, new = disk / "probe", probe_of("closed-form"), probe_of("logistic")
+    save_probe(folder, old)
+    save_probe(folder, old)
+    assert list(disk.iterdir()) == [folder]
+    subprocess.run(["dd", "if=/dev/zero", f"of={disk}/filler", "bs=1k", "count=256"], capture_output=True)
+    with pytest.raises(OSError, match="cannot write .*probe: No space left on device"):
+        save_probe(folder, new)
+    assert load_probe(folder).card.kind == "closed-form" and leftovers(disk) == []
+    (disk / "filler").unlink()
+    save_probe(folder, new)
+    assert load_probe(folder).card.kind == "logistic" and list(disk.iterdir()) == [folder]

@@ -96,7 +96,7 @@ from workbench.search import search
 from workbench.search_ledger import Ledger
 from workbench.search_space import SearchSpace
 torch.set_num_threads(1)
-url, space, trials, *moments = sys.argv[1:]
+url, space, ahead, *moments = sys.argv[1:]
 space = SearchSpace.model_validate_json(space)
 def completed():
     with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
@@ -109,10 +109,10 @@ for moment in map(float, moments):
     before, worker = completed(), os.fork()
     if not worker:
         ledger = Ledger(url, space, {"sequences": 8}, heartbeat_seconds=1, stale_seconds=2)
-        search(space, int(trials), ledger, sequences=8, fleet_size=1)
+        search(space, before + int(ahead), ledger, sequences=8, fleet_size=1)
         os._exit(0)
     if moment > 0.5:  # else on the way to its first trial
-        while completed() == before:
+        while completed() == before and not os.waitpid(worker, os.WNOHANG)[0]:
             time.sleep(0.01)
     time.sleep(moment)
     os.kill(worker, signal.SIGKILL)
@@ -123,17 +123,19 @@ for moment in map(float, moments):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_search_killed_at_random_moments_ends_with_the_same_results(tmp_path):
-    """Fleets of one, since a fleet's rounding depends on who trains together. A quick one, of two workers of which one is
-    killed, is in tests/workbench/test_search_postgresql.py.
+    """Every worker is given more trials than the last, so that none is done before it is killed, however fast the machine is.
+    Fleets of one, since a fleet's rounding depends on who trains together. A quick one, of two workers of which one is killed,
+    is in tests/workbench/test_search_postgresql.py.
     """
-    kills, trials, moments = 30, 120, random.Random(30)
+    kills, ahead, moments = 30, 60, random.Random(30)
     url = f"sqlite:///{tmp_path}/killed.db"
     delays = [f"{moments.uniform(0.1, 1.5):.3f}" for _ in range(kills)]
-    command_line = [sys.executable, "-c", KILLED_SEARCHES, url, SPACE.model_dump_json(), str(trials), *delays]
+    command_line = [sys.executable, "-c", KILLED_SEARCHES, url, SPACE.model_dump_json(), str(ahead), *delays]
     subprocess.run(command_line, check=True)
     time.sleep(2)  # so that whoever was killed last counts as silent
     ledger = Ledger(url, SPACE, {"sequences": 8}, heartbeat_seconds=1, stale_seconds=2)
     taken = len(completed_trials(ledger.study)), len(ledger.study.trials)
+    trials = taken[0] + ahead
     assert search(SPACE, trials, ledger, sequences=8, fleet_size=1) == trials
     undisturbed = Ledger(f"sqlite:///{tmp_path}/undisturbed.db", SPACE, {"sequences": 8})
     search(SPACE, trials, undisturbed, sequences=8, fleet_size=1)

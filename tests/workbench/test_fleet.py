@@ -242,6 +242,7 @@ def test_the_key_is_equal_just_for_those_that_train_together_at_full_speed():
     assert len({fleet_key(config) for config in various(6, ("attention",))}) == 1
     differing = [{"width": 9}, {"batch": 9}, {"steps": 9}, {"train_length": 3}, {"norm": "pre"}, {"dropout_embedding": 0.1}]
     assert len({fleet_key(member(**options)) for options in [{}, *differing]}) == 1 + len(differing)
+    assert len({fleet_key(member(**options), "cuda") for options in [{}, *differing]}) == len(differing)  # it may drop anywhere
 
 
 def test_masks_are_those_of_the_trainer():

@@ -22,7 +22,7 @@ def search(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every trial.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the parameters and the training seed of every trial.")] = 0,
     sequences: Annotated[int, typer.Option(min=2, help="Fresh sequences that every trial is measured on.")] = 512,
-    fleet: Annotated[int, typer.Option(min=1, help="The most models trained together.")] = 16,
+    fleet: Annotated[int, typer.Option(min=1, help="The most models trained together; more on a GPU.")] = 16,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
     minutes: Annotated[float | None, typer.Option(min=0, help="Start no further fleet after so many minutes.")] = None,
 ) -> None:
