@@ -14,7 +14,7 @@ from models.set_complement.closed_form import closed_form
 from probes.logit_displacement import displacement
 from workbench.cli import run
 from workbench.figures import browser as browser_module
-from workbench.figures.browser import find_browser
+from workbench.figures.browser import draw, find_browser
 from workbench.figures.differences import difference_curves
 from workbench.figures.displacement import displacement_by_length
 from workbench.figures.drawn_data import drawn_data
@@ -61,6 +61,18 @@ def test_a_png_for_print_knows_its_size(tmp_path):
     assert width / int.from_bytes(data[at : at + 4]) / 0.0254 == pytest.approx(3.3, rel=2e-3)
 
 
+@needs_browser
+def test_a_pdf_is_as_wide_as_its_figure_of_whatever_width(caplog):
+    """Browsers count a page in px and in 1/300 in: 1264 px are a whole number of both, 1260 px of one and 316.8 of none."""
+    widths = (316.8, 317, 999.9, 1260, 1260.1, 1264)
+    figures = {f"{width}": go.Figure(go.Scatter(y=[1, 2]), {"width": width, "height": 181.3}) for width in widths}
+    drawn = draw(figures, ["pdf"], find_browser(), 300)
+    assert not caplog.records and len(drawn) == len(widths)
+    for (name, _), data in drawn.items():
+        ((width, height),) = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)", data)
+        assert float(width) == pytest.approx(0.75 * float(name), abs=2e-3) and 0 < float(height) - 0.75 * 181.3 < 2.3, name
+
+
 def pdf(*boxes: bytes) -> bytes:
     """What is read of a browser's PDF: its date, the boxes of its pages, and something after them."""
     return (
@@ -75,7 +87,7 @@ def test_a_page_is_narrowed_to_its_width_and_no_byte_moves():
     assert len(after) == len(before) and after.index(b" end") == before.index(b" end")
 
 
-@pytest.mark.parametrize("boxes", [(), (b"237.6 180", b"237.6 180"), (b"237.5 180",), (b"238.7 180",)])
+@pytest.mark.parametrize("boxes", [(), (b"237.6 180", b"237.6 180"), (b"237.5 180",), (b"239.7 180",)])
 def test_a_pdf_of_another_page_than_the_figures_is_refused(boxes):
     widths = re.escape(str([float(box.split()[0]) for box in boxes]))
     told = f"expected a PDF of one page 237.6 pt wide, got {widths}; try another Chrome or Chromium"

@@ -7,6 +7,7 @@ into which it shrinks the figure by a few per cent, so type of 8 pt would not be
 import asyncio
 import base64
 import logging
+import math
 import os
 import signal
 import threading
@@ -124,14 +125,19 @@ async def _draw(
 
 
 async def _printed(tab: Any, title: str, svg: bytes) -> bytes:
-    """An SVG as a PDF of one page that is as large as it is."""
+    """An SVG as a PDF of one page that is as wide as it is, and at least as high."""
     width, height = page_size(svg)
     frame = (await _told(tab, "Page.getFrameTree"))["frameTree"]["frame"]["id"]
     await _told(tab, "Page.setDocumentContent", frameId=frame, html=PAGE.format(title=title, svg=svg.decode()))
-    paper = dict(paperWidth=width / CSS_DPI, paperHeight=height / CSS_DPI, pageRanges="1")
+    paper = dict(paperWidth=_paper_inches(width), paperHeight=_paper_inches(height), pageRanges="1")
     margins = {f"margin{side}": 0 for side in ("Top", "Bottom", "Left", "Right")}
     answer = await _told(tab, "Page.printToPDF", printBackground=True, generateTaggedPDF=False, **paper, **margins)
     return pdf_bytes(base64.b64decode(answer["data"]), width / PX_PER_POINT)
+
+
+def _paper_inches(px: float) -> float:
+    """Paper for a figure of so many px: browsers round it up to whole px, and that down to 1/300 in, which would cut the figure."""
+    return (math.ceil(px) + 0.9) / CSS_DPI
 
 
 async def _told(tab: Any, command: str, **params: object) -> dict:

@@ -12,12 +12,12 @@ PAGE = re.compile(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]")
 def pdf_bytes(data: bytes, width: float) -> bytes:
     """A PDF of one page whose page is `width` points wide, without dates; no byte is moved, so its index of objects holds.
 
-    Browsers round pages up to 1/300 in and put the figure into the top left corner; only the white beyond it is taken off.
-    Raises ValueError for a PDF that has not one page, or one that is narrower or over 1 pt wider.
+    The browser was given up to 2 px more, and put the figure into the top left corner; only the white beyond it is taken off.
+    Raises ValueError for a PDF that has not one page, or one that is narrower or over 2 pt wider.
     """
     pages = list(PAGE.finditer(data))
     widths = [float(page.group(1)) for page in pages]
-    if len(widths) != 1 or not width - 0.01 <= widths[0] <= width + 1:
+    if len(widths) != 1 or not width - 0.01 <= widths[0] <= width + 2:
         raise ValueError(f"expected a PDF of one page {width:g} pt wide, got {widths}; try another Chrome or Chromium")
     old = pages[0].group(0)
     new = b"/MediaBox [0 0 %s %s]" % (f"{width:g}".encode(), pages[0].group(2))
