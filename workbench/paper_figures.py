@@ -142,11 +142,11 @@ def _ablation_map() -> Figures:
 def _study(name: str) -> Figures:
     from workbench.figures.study import study_figures
     from workbench.study import read_studies
-    from workbench.study_effects import OBJECTIVE, dropout_table, importance_table, partial_dependence
+    from workbench.study_report import DRAWN, MAKERS
 
     (tables,) = read_studies(name)
-    effects = dropout_table(tables), partial_dependence(tables, *OBJECTIVE), importance_table(tables)
-    return {f"study-{kind}": figure for kind, figure in study_figures(tables, *effects).items()}
+    made = study_figures(tables, *(MAKERS[table](tables) for table in DRAWN))
+    return {f"study-{kind}": figure for kind, figure in made.items()}
 
 
 def _entry(name: str, part: Part, written: Sequence[Path]) -> dict[str, object]:

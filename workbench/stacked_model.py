@@ -3,7 +3,8 @@
 `torch.func` maps the plain model's own forward pass over stacked parameters, so there is no second copy of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -26,7 +27,7 @@ class StackedModel:
         # with explicit masks the rate itself enters nowhere; without attention dropout a mapped fused kernel would be slow
         self.model = Transformer(model.model_copy(update={"dropout": rates})).to(device).train().requires_grad_(False)
         mapped = vmap(grad_and_value(self._loss))
-        self._mapped = torch.compile(mapped) if torch.device(device).type == "cuda" else mapped
+        self._mapped = compiled_anew(mapped) if torch.device(device).type == "cuda" else mapped
 
     def _loss(
         self,
@@ -50,3 +51,13 @@ class StackedModel:
         """Each member's loss in nats a position, and its gradient by parameter name."""
         gradients, losses = self._mapped(dict(parameters), tokens, shares, list(masks))
         return losses, gradients
+
+
+def compiled_anew(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`torch.compile`, after which all that was compiled before is compiled again where it is still called.
+
+    Torch compiles the code of one function 8 times at most, and all functions that `vmap` returns share theirs: the ninth fleet
+    of a process would go uncompiled.
+    """
+    torch.compiler.reset()
+    return torch.compile(function, **options)

@@ -5,22 +5,25 @@ trials, which is fair because they were drawn at random, independently of all el
 (`workbench/study_claims.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import optuna
 import pandas as pd
+from jaxtyping import Float
 
 from models.config import WEIGHTS
-from workbench.intervals import percentile_interval
 from workbench.search_result import CONTRASTS, SCALED_TO_NEED
-from workbench.search_space import SITES
+from workbench.search_space import DROPOUT, SITES
+from workbench.search_storage import optuna_warnings_answered
 from workbench.study import OUTCOMES, REGIONS, StudyTables
 from workbench.study_intervals import Estimate, best_mean, mean, rank_correlation, regression
 
 BEST = 10
 """The k of best-k."""
-IMPORTANCE_REPLICATES = 200
+SHUFFLES = 200
+"""Of the outcomes over the trials, to see what importances come by chance."""
+DROPOUT_LEVELS = ("off", "low", "high")
 BINS = 5
 """Bins of a continuous parameter, of about equally many trials."""
 OBJECTIVE = ("total_variation", "beyond")
@@ -62,11 +65,39 @@ def averaging_table(tables: StudyTables) -> pd.DataFrame:
                 difference = _paired(tables, first, second, outcome, region, targets)
                 if len(difference) < 2:
                     continue
-                sign = OUTCOMES[outcome].better
-                better = ((sign * difference > 0) + 0.5 * (difference == 0)).mean()
                 contrast = {"contrast": f"{first} − {second}", "targets": targets, "region": region, "outcome": outcome}
-                estimate = mean(difference.to_numpy(), difference.index.to_numpy())
-                rows.append(contrast | estimate_columns(estimate) | {"median": difference.median(), "better": better})
+                rows.append(contrast | _difference_columns(difference, outcome))
+    return pd.DataFrame(rows)
+
+
+def _difference_columns(difference: pd.Series, outcome: str) -> dict[str, float | int]:
+    better = ((OUTCOMES[outcome].better * difference > 0) + 0.5 * (difference == 0)).mean()
+    estimate = mean(difference.to_numpy(), difference.index.to_numpy())
+    return estimate_columns(estimate) | {"median": difference.median(), "better": better}
+
+
+def averaging_by_setting(tables: StudyTables) -> pd.DataFrame:
+    """Paired differences in trials on sampled targets by what the average was, in bins of about equally many trials.
+
+    `setting`: for EMA the steps it looked back at the end of training, 1 / beta; for BEMA alpha, its share of the distance
+    travelled: below about 0.01 BEMA is EMA but for rounding. `at` is the bin's median; the other columns are those of
+    `averaging_table`.
+    """
+    hard = tables.finished[tables.finished["targets"] == "hard"]
+    last = {number: tables.space.config(number).averaging for number in hard.index}
+    steps = tables.space.steps
+    settings = {
+        "ema": ("steps looked back", pd.Series({number: 1 / one.beta(steps) for number, one in last.items()})),
+        "bema": ("alpha", pd.Series({number: one.alpha(steps) for number, one in last.items()})),
+    }
+    rows = []
+    for first, second in CONTRASTS:
+        setting, drawn = settings[first]
+        for outcome, region in _outcomes_and_regions():
+            difference = _paired(tables, first, second, outcome, region, "hard")
+            for at, chosen in _bins(drawn.reindex(difference.index)):
+                labels = {"contrast": f"{first} − {second}", "setting": setting, "at": at, "region": region, "outcome": outcome}
+                rows.append(labels | _difference_columns(difference[chosen], outcome))
     return pd.DataFrame(rows)
 
 
@@ -185,30 +216,46 @@ def _best_row(with_remedy: np.ndarray, without: np.ndarray, paired: bool) -> dic
 def importance_table(tables: StudyTables) -> pd.DataFrame:
     """Optuna's importances (PED-ANOVA) of every parameter for total variation beyond the training length, raw weights; sum 1.
 
-    The evaluator looks at what tells the best tenth of the trials from all of them. Intervals: trials drawn again, which makes
-    some of them count twice, so that an interval need not be centred on its value.
+    The evaluator looks at what tells the best tenth of the trials from all of them. It takes a rate that is 0 in half of the
+    trials for an important one whatever it does, so a dropout site enters as off, low or high. `chance` is the importance that
+    one in twenty shufflings of the outcomes over the trials exceeds, and `p_value` the share of them that reach `value`.
     """
     values = tables.outcome(*OBJECTIVE, "raw")
-    names = [name for name in tables.space.distributions() if name in tables.trials]
-    full = _importances(tables, values, names)
-    random = np.random.default_rng(0)
-    drawn = [values.iloc[random.integers(0, len(values), len(values))] for _ in range(IMPORTANCE_REPLICATES)]
-    replicates = pd.DataFrame([_importances(tables, one, names) for one in drawn])
-    low, high = percentile_interval(replicates.reindex(columns=list(full)).fillna(0).to_numpy())
-    table = pd.DataFrame({"parameter": list(full), "value": list(full.values()), "ci_low": low, "ci_high": high})
-    return table.assign(trials=len(values)).sort_values("value", ascending=False, ignore_index=True)
-
-
-def _importances(tables: StudyTables, values: pd.Series, names: list[str]) -> dict[str, float]:
+    drawn = tables.trials.loc[values.index, [name for name in tables.space.distributions() if name in tables.trials]]
     distributions = tables.space.distributions()
+    for site in SITES:
+        drawn[f"dropout_{site}"] = _dropout_levels(drawn[f"dropout_{site}"])
+        distributions[f"dropout_{site}"] = optuna.distributions.CategoricalDistribution(DROPOUT_LEVELS)
+    parameters = [{str(k): v for k, v in row.items() if not pd.isna(v)} for row in drawn.to_dict("records")]
+    found = pd.Series(_importances(parameters, distributions, values.to_numpy()))
+    random = np.random.default_rng(0)
+    shuffled = [_importances(parameters, distributions, random.permutation(values)) for _ in range(SHUFFLES)]
+    null = pd.DataFrame(shuffled).reindex(columns=found.index).fillna(0)
+    p_value = (1 + (null >= found).sum()) / (1 + SHUFFLES)
+    table = pd.DataFrame({"value": found, "chance": null.quantile(0.95), "p_value": p_value, "trials": len(values)})
+    return table.rename_axis("parameter").reset_index().sort_values("value", ascending=False, ignore_index=True)
+
+
+def _dropout_levels(rates: pd.Series) -> pd.Series:
+    """Off, and on either side of the middle of the range, which is log-uniform."""
+    on = np.where(rates < np.sqrt(DROPOUT[0] * DROPOUT[1]), "low", "high")
+    return pd.Series(np.where(rates == 0, "off", on), rates.index)
+
+
+def _importances(
+    parameters: Sequence[dict[str, object]],
+    distributions: Mapping[str, optuna.distributions.BaseDistribution],
+    values: Float[np.ndarray, "trial"],
+) -> dict[str, float]:
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
     trials = []
-    for drawn, value in zip(tables.trials.loc[values.index, names].to_dict("records"), values, strict=True):
-        parameters = {str(name): level for name, level in drawn.items() if not pd.isna(level)}
-        kept = {name: distributions[name] for name in parameters}
-        trials.append(optuna.trial.create_trial(params=parameters, distributions=kept, value=float(value)))
+    for drawn, value in zip(parameters, values, strict=True):
+        kept = {name: distributions[name] for name in drawn}
+        trials.append(optuna.trial.create_trial(params=drawn, distributions=kept, value=float(value)))
     study.add_trials(trials)
-    return optuna.importance.get_param_importances(study)
+    with optuna_warnings_answered():
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 def partial_dependence(tables: StudyTables, outcome: str, region: str) -> pd.DataFrame:

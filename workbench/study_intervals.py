@@ -39,8 +39,8 @@ class Estimate:
         if self.trials < 2 or np.isnan(self.value):
             return np.nan, np.nan
         tail = (1 - confidence) / 2
-        low, high = np.nanquantile(self.replicates, (tail, 1 - tail))
-        return float(low), float(high)
+        low = np.nanquantile(self.replicates, tail, method="lower")  # no mean of a number and infinity
+        return float(low), float(np.nanquantile(self.replicates, 1 - tail, method="higher"))
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The difference of two estimates whose replicates drew the same trials with the same weights, or disjoint trials."""
@@ -68,12 +68,36 @@ def _weights_of_one(number: int) -> UInt8[np.ndarray, "replicate"]:
 
 
 def mean(values: Float[np.ndarray, "trial"], numbers: np.ndarray) -> Estimate:
-    """The mean over trials; of paired differences, the mean paired difference."""
+    """The mean over trials; of paired differences, the mean paired difference.
+
+    Its replicates are studentised (bootstrap-t), so that an interval is long on the side of the long tail, where the plain
+    percentiles of a skewed difference fall short: value - t x its standard error, with t the replicate's distance from the
+    value in standard errors of its own. A replicate that drew equal values alone puts no bound on its side: the interval is
+    infinite there if few trials differ from the rest.
+    """
     if len(values) == 0:
         return Estimate(np.nan, np.full(REPLICATES, np.nan), 0)
+    value = float(np.mean(values))
+    centred = values - value
+    error = np.sqrt(np.mean(centred**2) / len(values))
+    if error == 0:
+        return Estimate(value, np.full(REPLICATES, value), len(values))
+    shifts, errors = zip(*(_shift_and_error(weights, centred) for weights in trial_weights(numbers)), strict=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        distance = np.concatenate(shifts) / np.concatenate(errors)
+    return Estimate(value, value - distance * error, len(values))
+
+
+def _shift_and_error(
+    weights: Float[np.ndarray, "replicate trial"], centred: Float[np.ndarray, "trial"]
+) -> tuple[Float[np.ndarray, "replicate"], Float[np.ndarray, "replicate"]]:
+    """Each replicate's mean, and its standard error."""
     with np.errstate(invalid="ignore"):
-        replicates = np.concatenate([weights @ values / weights.sum(axis=1) for weights in trial_weights(numbers)])
-    return Estimate(float(np.mean(values)), replicates, len(values))
+        drawn = weights.sum(axis=1)
+        shift = weights @ centred / drawn
+        variance = weights @ centred**2 / drawn - shift**2
+    tied = variance <= np.finfo(float).eps * np.max(centred**2)  # nothing but rounding
+    return shift, np.where(tied, 0, np.sqrt(np.where(tied, 0, variance) / drawn))
 
 
 def regression(

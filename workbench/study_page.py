@@ -31,10 +31,14 @@ After the last step raw, EMA and BEMA weights of the same trajectory are measure
 effect of a dropout site is its coefficient in a least-squares regression on everything that was drawn.</li>
 <li><b>Errors and displacements are in powers of ten</b> (log10 of the mean over the region's lengths): −0.3 is half as much.
 Misordered inputs and certified lengths are shares.</li>
-<li><b>Intervals are over trials</b> (bootstrap, 95 %): what other random parameters and seeds would have changed.</li>
+<li><b>Intervals are over trials</b> (95 %; bootstrap-t of means, percentiles of the bootstrap otherwise): what other random
+parameters and seeds would have changed.</li>
 <li><b>Raw scaled to BEMA</b>: the raw weights with all logits times the one number that gives them BEMA's mean displacement.
 <b>Matched displacement</b>: the raw weights of each trial with logits times the number that makes the mean displacement at the
-training length what an illegal mass of 1 % needs there. Scaling cannot change which inputs are misordered.</li>
+training length what an illegal mass of 1 % needs there. Scaling cannot change which inputs are misordered. BEMA is an EMA and a
+correction: that it is better than scaled raw weights does not tell which of the two is.</li>
+<li><b>Averages were drawn from wide ranges</b>, and a mean over all trials is one over those ranges. What an average does at a
+given setting is in the table by how it was set.</li>
 </ul>
 """
 
@@ -109,12 +113,13 @@ def _comparisons_note(claims: pd.DataFrame) -> str:
     each = 100 * (1 - (1 - CONFIDENCE) / count)
     words = (
         f"The verdicts rest on {count} checks of {claims['statement'].nunique()} claims. So that all of them hold at once with "
-        f"95 % probability, each is judged by its {each:.2f} % interval (Bonferroni), the wide one below: it passes where the "
-        "whole interval lies in what the claim predicts, shows the opposite where it lies wholly outside, else it is open. "
+        f"about 95 % probability, each is judged by its {each:.2f} % interval (Bonferroni), the wide one below: it passes "
+        "where the whole interval lies in what the claim predicts, shows the opposite where it lies wholly outside, else it is "
+        "open. "
         "A claim is supported where all its checks pass, not supported where none does (which can mean too few trials), and "
         "mixed otherwise. The tables further down are exploratory: of their 95 % intervals one in twenty is expected to miss. "
-        "Averaging settings cannot matter to raw weights: their importance there is noise. Importances of trials drawn again "
-        "are not centred on that of the trials themselves, so their intervals tell how loose they are, and not where they lie."
+        "What of an importance is chance is told by shuffling the outcomes over the trials, of which one in twenty exceeds "
+        "<i>chance</i>. Averaging settings cannot matter to raw weights."
     )
     return f"<p><b>Multiple comparisons.</b> {words}</p>"
 

@@ -22,6 +22,7 @@ from workbench.study import StudyTables, read_studies
 from workbench.study_claims import claim_table, claims
 from workbench.study_effects import (
     OBJECTIVE,
+    averaging_by_setting,
     averaging_table,
     best_table,
     dropout_table,
@@ -34,6 +35,7 @@ from workbench.study_page import study_page
 MAKERS: Mapping[str, Callable[[StudyTables], pd.DataFrame]] = {
     "claims": lambda tables: claim_table(claims(tables)),
     "averaging": averaging_table,
+    "averaging-by-setting": averaging_by_setting,
     "dropout": dropout_table,
     "rank-correlations": rank_table,
     "best": best_table,
@@ -45,8 +47,12 @@ MAKERS: Mapping[str, Callable[[StudyTables], pd.DataFrame]] = {
 FEWEST = 32
 """Trials below which a study says nothing: the regression on everything that was drawn has 13 terms."""
 
+DRAWN = ("averaging-by-setting", "dropout", "partial-dependence", "importances")
+"""The tables that figures are made of, as `study_figures` takes them."""
+
 IN_REPORT = {
     "averaging": "Averaging on the same trajectory",
+    "averaging-by-setting": "Averaging by how it was set, sampled targets",
     "dropout": "Dropout at each site",
     "rank-correlations": "Rank correlations with dropout rates, raw weights",
     "best": "The best trials with and without each remedy",
@@ -72,7 +78,7 @@ def write_study(url: str, out: str | os.PathLike[str], formats: Sequence[str], p
         results = {name: MAKERS[name](tables) for name in names}
         for name, table in (results | {"trials": trial_table(tables)}).items():
             write_file(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
-        figures = study_figures(tables, results["dropout"], results["partial-dependence"], results["importances"])
+        figures = study_figures(tables, *(results[name] for name in DRAWN))
         save_figures(figures, folder / "figures", formats)
         shown = {heading: results[name] for name, heading in IN_REPORT.items()}
         page = study_page(tables, results["claims"], shown, figures, commands(tables, url, out))

@@ -223,6 +223,33 @@ def test_what_is_compiled_on_a_gpu_is_captured_whole():
     assert done.stdout == "whole\n", done.stderr
 
 
+COMPILED_AGAIN_AND_AGAIN = """
+import torch
+from models.config import DropoutRates, ModelConfig
+from models.transformer import Transformer
+from workbench.stacked_model import StackedModel, compiled_anew
+
+compiled = []
+def counting(graph, inputs):
+    compiled.append(graph)
+    return graph.forward
+
+for width in range(4, 14):
+    config = ModelConfig(vocab=7, context=6, width=width, head_width=4)
+    model = StackedModel(config, DropoutRates(), "cpu")
+    model._mapped = compiled_anew(model._mapped, backend=counting)
+    parameters = {name: torch.randn(2, *tensor.shape) for name, tensor in Transformer(config).named_parameters()}
+    for _ in range(2):
+        model.losses_and_gradients(parameters, torch.randint(7, (2, 5, 4)), torch.rand(2, 5, 4, 7), [])
+print(len(compiled))
+"""
+
+
+def test_every_fleet_of_a_long_search_is_compiled():
+    done = subprocess.run([sys.executable, "-c", COMPILED_AGAIN_AND_AGAIN], capture_output=True, text=True)
+    assert done.stdout == "10\n", done.stderr
+
+
 @pytest.mark.parametrize(("dtype", "least"), [(np.float32, -75.0), (np.float64, -690.0)])
 def test_exponentials_are_within_a_few_units_in_the_last_place(dtype, least):
     x = np.linspace(least, 0, 5001).astype(dtype)

@@ -13,6 +13,8 @@ import pytest
 
 from workbench.commands.study import study as study_command
 from workbench.figures.study import NORM_LABELS, averaging_by_length, displacement_decay
+from workbench.search_result import SCALED_TO_BEMA
+from workbench.search_space import SITES
 from workbench.search_storage import open_storage
 from workbench.study import REGIONS, read_studies, region_outcomes, study_tables
 from workbench.study_claims import (
@@ -29,6 +31,7 @@ from workbench.study_claims import (
     verdict,
 )
 from workbench.study_effects import (
+    averaging_by_setting,
     averaging_table,
     best_table,
     design,
@@ -94,7 +97,8 @@ def test_verdicts_tell_what_was_planted(table):
     assert of("-EMA raises the share") == "not supported"
     assert of("BEMA raises the share") == "mixed"  # planted beyond the training length alone
     assert of("more than scaling: it beats") == "supported"
-    assert of("(uniform targets) EMA helps less") == "supported"
+    assert of("(uniform targets) EMA helps less beyond") == "supported"
+    assert of("(uniform targets) EMA helps less inside") == "supported"
     assert of("attention site improves prediction beyond") == "supported"
     assert of("residual site improves prediction beyond") == "not supported"
     assert of("embedding site improves prediction beyond") == "not supported"
@@ -145,6 +149,19 @@ def test_averaging_table_gives_the_paired_benefit_by_targets(tables):
     assert hard["trials"] + soft["trials"] == TRIALS - 1
 
 
+def test_averages_by_how_they_were_set_are_told_by_what_they_were_at_the_end(tables):
+    rows = averaging_by_setting(tables)
+    hard = tables.finished[tables.finished["targets"] == "hard"]
+    horizon = np.sort([1 / SPACE.config(number).averaging.beta(SPACE.steps) for number in hard.index])
+    ema = rows[(rows["contrast"] == "ema − raw") & (rows["region"] == "beyond") & (rows["outcome"] == "illegal_mass")]
+    assert ema["trials"].sum() == len(hard)
+    assert ema["at"].tolist() == [pytest.approx(np.median(part)) for part in np.split(horizon, ema["trials"].cumsum()[:-1])]
+    assert ema["value"].to_numpy() == pytest.approx(BENEFIT, abs=0.01) and (ema["better"] == 1).all()
+    alpha = rows[rows["setting"] == "alpha"]
+    assert set(alpha["contrast"]) == {f"bema − {second}" for second in ("raw", "ema", SCALED_TO_BEMA)}
+    assert alpha["at"].between(0, 1).all()
+
+
 def test_rank_correlations_and_best_trials_point_the_planted_way(tables):
     ranks = rank_table(tables).set_index(["site", "among", "region", "outcome"])
     assert ranks.loc[("residual", "all trials", "beyond", "illegal_mass"), "ci_low"] > 0
@@ -161,8 +178,19 @@ def test_importances_sum_to_one_and_name_the_planted_parameters(tables):
     importances = importance_table(tables)
     assert importances["value"].sum() == pytest.approx(1)
     assert set(importances["parameter"]) == set(SPACE.distributions())
-    assert (importances["ci_low"] <= importances["ci_high"]).all()
-    assert importances["parameter"].iloc[0] in ("dropout_residual", "dropout_attention")
+    assert ((importances["p_value"] < 0.05) <= (importances["value"] > importances["chance"])).all()
+    planted = importances.set_index("parameter")["p_value"]
+    assert planted["dropout_attention"] < 0.05 < planted["dropout_embedding"]
+
+
+def test_dropout_that_does_nothing_is_not_important(tables):
+    """Half of its rates are 0, for which PED-ANOVA takes the rate itself for the most important parameter."""
+    random, outcomes = np.random.default_rng(0), tables.outcomes.copy()
+    soft = tables.trials.loc[outcomes["number"], "targets"].to_numpy() == "soft"
+    outcomes["value"] = random.normal(size=len(outcomes)) - 2 * soft
+    importances = importance_table(replace(tables, outcomes=outcomes)).set_index("parameter")
+    assert importances.index[0] == "targets" and importances.loc["targets", "p_value"] < 0.05
+    assert (importances.loc[[f"dropout_{site}" for site in SITES], "p_value"] > 0.05).all()
 
 
 def test_partial_dependence_is_the_mean_by_level(tables):
@@ -202,6 +230,9 @@ def test_displacements_without_a_logarithm_have_no_slope(tables):
     norms = tables.finished["norm"].value_counts()
     slope = displacement_slope(tables, "none", range(2, 9))
     assert slope.trials == norms["none"] and slope.value == pytest.approx(-1, abs=0.02)
+    by_training = [displacement_slope(tables, "none", range(2, 9), trained).trials for trained in SPACE.train_lengths]
+    drawn = tables.finished[tables.finished["norm"] == "none"]["train_length"]
+    assert by_training == [(drawn == trained).sum() for trained in SPACE.train_lengths] and 0 not in by_training
     curves = tables.curves.copy()
     first = tables.finished.index[tables.finished["norm"] == "none"][0]
     curves.loc[
@@ -257,7 +288,7 @@ def test_the_command_writes_tables_figures_and_a_page_without_a_number_unexplain
     assert all(statement.replace("'", "&#x27;") in body for statement in written["statement"])
     assert f"{len(written)} checks" in body
     assert "1 of them diverged" in body
-    assert len(list((folder / "figures").glob("*.html"))) == 5
+    assert len(list((folder / "figures").glob("*.html"))) == 6
 
 
 def test_a_search_drawn_from_other_ranges_is_refused(tmp_path, monkeypatch):

@@ -136,7 +136,7 @@ async def _printed(tab: Any, title: str, svg: bytes) -> bytes:
 
 
 def _paper_inches(px: float) -> float:
-    """Paper for a figure of so many px: browsers round it up to whole px, and that down to 1/300 in, which would cut the figure."""
+    """Paper for a figure of so many px: browsers round it up to whole px, and those down to 1/300 in, which would cut it."""
     return (math.ceil(px) + 0.9) / CSS_DPI
 
 

@@ -31,11 +31,16 @@ WEIGHTS_COLOUR: dict[WeightsName, str] = dict(zip(WEIGHTS, PALETTE, strict=False
 
 
 def study_figures(
-    tables: StudyTables, effects: pd.DataFrame, dependence: pd.DataFrame, importances: pd.DataFrame
+    tables: StudyTables,
+    settings: pd.DataFrame,
+    effects: pd.DataFrame,
+    dependence: pd.DataFrame,
+    importances: pd.DataFrame,
 ) -> dict[str, go.Figure]:
-    """Every figure of a study by file name."""
+    """Every figure of a study by file name, from it and the tables that `study_effects` makes of it."""
     return {
         "averaging-by-length": averaging_by_length(tables),
+        "averaging-by-setting": averaging_by_setting_figure(settings),
         "dropout-effects": dropout_effects_figure(effects),
         "displacement-decay": displacement_decay(tables),
         "partial-dependence": partial_dependence_figure(dependence, "total_variation", "beyond"),
@@ -78,6 +83,47 @@ def _band(fig: go.Figure, change: pd.DataFrame, name: str, colour: str, dash: st
     line = dict(color=colour, width=2, dash=dash)
     curve = go.Scatter(x=x, y=y, mode="lines", line=line, name=name, legendgroup=name, showlegend=in_legend)
     fig.add_trace(curve, row=1, col=col)
+
+
+def averaging_by_setting_figure(settings: pd.DataFrame) -> go.Figure:
+    """What averages change beyond the training length by how they were set: mean paired differences with 95 % intervals.
+
+    Columns: EMA by the steps it looked back, BEMA by alpha, both logarithmic. Rows: illegal mass and misordered inputs.
+
+    Args:
+        settings: rows of `study_effects.averaging_by_setting`.
+    """
+    outcomes, kinds = ("illegal_mass", "misordered"), list(dict.fromkeys(settings["setting"]))
+    fig = make_subplots(len(outcomes), len(kinds), shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.05)
+    for number, (contrast, rows) in enumerate(settings[settings["region"] == "beyond"].groupby("contrast", sort=False)):
+        col = kinds.index(rows["setting"].iloc[0]) + 1
+        for row, outcome in enumerate(outcomes, start=1):
+            points = rows[rows["outcome"] == outcome].sort_values("at")
+            trace = go.Scatter(
+                x=points["at"].astype(float) * (1 + 0.06 * (number - 2) * (col > 1)),  # beside one another
+                y=points["value"],
+                error_y=dict(
+                    symmetric=False,
+                    array=points["ci_high"] - points["value"],
+                    arrayminus=points["value"] - points["ci_low"],
+                    thickness=1.5,
+                    width=3,
+                ),
+                mode="lines+markers",
+                line=dict(color=PALETTE[number], dash="solid"),
+                marker=dict(symbol=MARKERS[number], size=8),
+                name=str(contrast),
+                legendgroup=str(contrast),
+                showlegend=row == 1,
+            )
+            fig.add_trace(trace, row=row, col=col)
+    for row, outcome in enumerate(outcomes, start=1):
+        fig.add_hline(0, line=dict(color=INK, width=1), row=row)
+        fig.update_yaxes(title_text=f"change of {OUTCOMES[outcome].label}", row=row, col=1)
+    for col, kind in enumerate(kinds, start=1):
+        fig.update_xaxes(type="log", tickvals=[0.001, 0.01, 0.1, 10, 30, 100, 300], col=col)
+        fig.update_xaxes(title_text=kind, row=len(outcomes), col=col)
+    return _finish(fig, "What averages change beyond the training length, by how they were set (sampled targets)", 620)
 
 
 def dropout_effects_figure(effects: pd.DataFrame) -> go.Figure:
@@ -224,30 +270,19 @@ def _tick(at: object) -> str:
 
 
 def importances_figure(importances: pd.DataFrame) -> go.Figure:
-    """Optuna's importances as bars with 95 % intervals over trials.
+    """Optuna's importances as bars, each with a mark at what one in twenty shufflings of the outcomes exceeds.
 
     Args:
         importances: rows of `study_effects.importance_table`.
     """
     ordered = importances.sort_values("value")
-    fig = go.Figure(
-        go.Bar(
-            x=ordered["value"],
-            y=ordered["parameter"].str.replace("_", " "),
-            orientation="h",
-            marker_color=PALETTE[0],
-            error_x=dict(
-                symmetric=False,
-                array=(ordered["ci_high"] - ordered["value"]).clip(lower=0),
-                arrayminus=(ordered["value"] - ordered["ci_low"]).clip(lower=0),
-                thickness=1.5,
-                color=MUTED,
-            ),
-        )
-    )
+    names = ordered["parameter"].str.replace("_", " ")
+    fig = go.Figure(go.Bar(x=ordered["value"], y=names, orientation="h", marker_color=PALETTE[0], name="importance"))
+    mark = dict(symbol="line-ns", size=14, line=dict(color=INK, width=2))
+    fig.add_trace(go.Scatter(x=ordered["chance"], y=names, mode="markers", marker=mark, name="exceeded by chance in 5 %"))
     fig.update_yaxes(dtick=1)  # every bar keeps its name, also in a narrow column
     fig.update_xaxes(title_text="importance for total variation beyond the training length, raw weights (sum 1)")
-    return _finish(fig, "Importance of each parameter (PED-ANOVA)", 480)
+    return _finish(fig, "Importance of each parameter (PED-ANOVA)", 520)
 
 
 def _finish(fig: go.Figure, title: str, height: int) -> go.Figure:
