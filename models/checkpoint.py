@@ -223,11 +223,21 @@ def read_trainer(folder: Path) -> TrainerState:
     return TrainerState(_read_tensors(folder, "trainer.safetensors", card), facts)
 
 
+def read_safetensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors in the bytes of a safetensors file. Raises SafetensorError for what torch cannot hold, too."""
+    try:
+        return load_safetensors_bytes(data)
+    except SafetensorError:
+        raise
+    except Exception as error:  # types of numbers, and shapes, that the format has and torch does not
+        raise SafetensorError(f"{type(error).__name__}: {error}") from error
+
+
 def _read_tensors(folder: Path, name: str, card: Card) -> dict[str, Tensor]:
     copies = 8 if name == "trainer.safetensors" else 1  # averages and what optimisers keep
     most = 8 * card.model.most_weights * copies + MAX_HEADER_BYTES
     try:
-        return load_safetensors_bytes(_read_checked(folder, name, card, most))
+        return read_safetensors(_read_checked(folder, name, card, most))
     except SafetensorError as error:
         raise CheckpointError(f"{folder / name} is no valid safetensors file ({error}); restore it from a copy") from error
 

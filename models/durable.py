@@ -2,9 +2,9 @@
 
 import errno
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +18,10 @@ def writing(path: Path) -> Iterator[None]:
     """Within, a full or read-only disk, or a folder of somebody else, is an OSError that says what cannot be written."""
     try:
         yield
-    except FileExistsError:
-        raise
+    except FileExistsError as error:
+        if error.errno is None:  # `_create` has said it in a sentence
+            raise
+        raise NotADirectoryError(f"cannot write {path}: {error.filename} is a file, expected a folder; give another") from error
     except OSError as error:
         raise type(error)(
             f"cannot write {path}: {error.strerror or error}; free space or give another folder, what is there is unchanged"
@@ -31,7 +33,7 @@ def open_to_append(path: Path) -> IO[str]:
 
     Raises OSError for a link and what is no plain file: nothing is written through them into a file of somebody else.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no plain file", str(path))
@@ -51,12 +53,11 @@ def _replace(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():  # a folder, a pipe, a device: a file in its place would be the end of it
         raise OSError(errno.EINVAL, "it is no plain file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
-    temporary = Path(name)
+    temporary = _temporary(path.parent)
+    file = temporary.open("xb")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with file:
             _write_synced(file, data)
-        temporary.chmod(0o644)  # mkstemp makes it private; results are meant to be read by others like any file
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException:
@@ -86,10 +87,10 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _create(folder: Path, files: Mapping[str, bytes], instead: bool = False) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    temporary = _temporary(folder.parent)
     old = temporary.with_name(f"{temporary.name}-old")
+    temporary.mkdir()
     try:
-        temporary.chmod(0o755)
         for name, data in files.items():
             with (temporary / name).open("xb") as file:
                 _write_synced(file, data)
@@ -106,6 +107,11 @@ def _create(folder: Path, files: Mapping[str, bytes], instead: bool = False) -> 
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _temporary(folder: Path) -> Path:
+    """A name that nothing has. What is made there has the user's umask, unlike what `tempfile` makes, which is private."""
+    return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -6,22 +6,25 @@ TransformerLens 4 keys (`embed.weight`, `blocks.0.attn.q.weight`; what a native 
 """
 
 import os
+import pickletools
 import re
 import warnings
 import zipfile
+from collections import deque
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from einops import rearrange
 from pydantic import ValidationError
-from safetensors.torch import load as load_safetensors_bytes
+from safetensors import SafetensorError
 from torch import Tensor
 
-from models.checkpoint import Card, save_checkpoint
+from models.checkpoint import Card, read_safetensors, save_checkpoint
 from models.config import MOST_LAYERS, ModelConfig, TaskConfig
 from models.native_keys import plain_keys
+from models.plain_file import require_plain
 from models.transformer import Transformer
 
 BOARD_OF_VOCAB = {61: 8, 33: 6}
@@ -31,6 +34,24 @@ BUFFERS = re.compile(r"(^|\.)attn\.(mask|bias|masked_bias|IGNORE)$")
 WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 ZIP_BEGINS = b"PK\x03\x04"
+LEGACY_PICKLES = 5
+"""How many pickles a file of torch's old format begins with: magic number, protocol, system, state dict, keys of storages."""
+NEEDED_GLOBALS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|tensor_v3|parameter)|torch(\.cuda|\.storage)? \w+Storage"
+    r"|torch [a-z]+\d+\w*"
+)
+"""What the pickle of a state dict names, as module and name; the last are types of numbers."""
+ATOMS = (
+    *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
+    "EMPTY_TUPLE",
+)
+"""What pickles hold that holds nothing else, as `pickletools` names it."""
+MOST_BYTES = 1 << 31
+"""Of a file; a whole checkpoint of an OthelloGPT, with its optimiser, is a third of a gigabyte."""
+PART_BYTES = 1 << 22
+"""Read at a time: memory for the most that could come is not asked for."""
+MOST_SHARED = 2
+"""Weights may take so many times the bytes of their file, where embedding and unembedding are one."""
 MOST_NAMED = 8
 """Keys of each kind that a message names."""
 
@@ -55,9 +76,10 @@ def import_checkpoint(address: str, out: str | os.PathLike[str], heads: int | No
     if heads is not None and heads < 1:
         raise ImportFailed(f"{heads} heads were asked for, expected at least 1; give --heads a divisor of the width")
     out = Path(out)
-    content = read_content(address)
+    data = read_content(address)
+    content = _opened(data, address)
     try:
-        config, plain, source = _as_plain(_weights(content), heads)
+        config, plain, source = _as_plain(_weights(content, len(data)), heads)
     except ImportFailed as error:
         raise ImportFailed(f"{address}: {error}") from error
     except Exception as error:  # what keys, shapes and objects a stranger chose can trip any line
@@ -69,57 +91,105 @@ def import_checkpoint(address: str, out: str | os.PathLike[str], heads: int | No
     return save_checkpoint(out, card, {"raw": plain})
 
 
-def read_content(address: str) -> object:
-    """What is in a file, tensors only: safetensors as they are, pickles through torch's weights-only reader."""
+def read_content(address: str) -> bytes:
+    """The bytes of a file. Raises ImportFailed for one that is missing, no plain file, or has more than `MOST_BYTES`."""
     import fsspec  # slow to import, and needed by nothing else here
 
+    data, last = BytesIO(), address.rsplit("::", 1)[-1]  # of zip://member::file the file
     try:
+        if fsspec.core.split_protocol(last)[0] in (None, "file", "local"):
+            require_plain(Path(fsspec.core.strip_protocol(last)), MOST_BYTES)
         with fsspec.open(address, "rb") as file:
-            return _unpickled(file, address) if not address.endswith(".safetensors") else _safetensors(file.read(), address)
-    except ImportFailed:
-        raise
-    except (OSError, ImportError, ValueError) as error:
+            while data.tell() <= MOST_BYTES and (part := file.read(PART_BYTES)):
+                data.write(part)
+    except Exception as error:  # every kind of address raises kinds of its own
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImportFailed(
-            f"cannot open {address} ({error}); give a file, or an address such as hf://owner/name/file"
+            f"cannot open {address} ({reason}); give a file, or an address such as hf://owner/name/file"
         ) from error
+    if data.tell() > MOST_BYTES:
+        raise ImportFailed(f"{address} has more than {MOST_BYTES} bytes, which no OthelloGPT has; give the file of its weights")
+    return data.getvalue()
 
 
-def _safetensors(data: bytes, address: str) -> dict[str, Tensor]:
+def _opened(data: bytes, address: str) -> object:
+    """What is in a file, tensors only: safetensors as they are, pickles through torch's weights-only reader."""
     try:
-        return load_safetensors_bytes(data)
-    except Exception as error:  # beside SafetensorError whatever an odd header trips in its reader
+        if address.split("::", 1)[0].endswith(".safetensors"):
+            return read_safetensors(data)
+        _require_state_dict(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of protocols and storages; what matters is in our sentence
+            return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except SafetensorError as error:
         raise ImportFailed(f"{address} is no valid safetensors file ({error}); download it again") from error
-
-
-def _unpickled(file: BinaryIO, address: str) -> object:
-    try:
-        inflates = _inflates(file)
-        if not inflates:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of protocols and storages; what matters is in our sentence
-                return torch.load(file, map_location="cpu", weights_only=True)
+    except ImportFailed as error:
+        raise ImportFailed(f"{address} {error}") from error
     except Exception as error:  # pickle's machine and torch's raise nearly every kind for damaged bytes
         raise ImportFailed(
             f"{address} holds more than tensors, or is damaged, and was not opened further (a pickle can run code); "
             "download it again, or save its state dict alone where you trust it"
         ) from error
-    raise ImportFailed(
-        f"{address} is an archive that grows when it is opened, torch stores its members as they are; "
-        "save the state dict again with torch.save"
-    )
 
 
-def _inflates(file: BinaryIO) -> bool:
+def _require_state_dict(data: bytes) -> None:
+    """Raises ImportFailed for a small file that could fill the memory, and nearly any error for a damaged one."""
+    if _inflates(data):
+        raise ImportFailed(
+            "is an archive that grows when it is opened, torch stores its members as they are; "
+            "save the state dict again with torch.save"
+        )
+    pickles, stream = LEGACY_PICKLES, BytesIO(data)
+    if data.startswith(ZIP_BEGINS):  # read by torch, since others may find another member of that name
+        pickles, stream = 1, BytesIO(torch._C.PyTorchFileReader(stream).get_record("data.pkl"))
+    for _ in range(pickles):
+        if strange := _strange_act(stream):
+            raise ImportFailed(
+                f"{strange}, expected dense tensors and plain values alone (a pickle can run code); "
+                "save its state dict alone, as dense numbers, where you trust it"
+            )
+
+
+def _strange_act(stream: BytesIO) -> str | None:
+    """What the next pickle of a stream does that none of a state dict does, and torch's reader would do; None for nothing.
+
+    By any of these a few bytes become more than memory holds, or a loop without end: functions such as bytearray(10**10), a
+    tuple that holds another twice, and that one a third, as a key, or a tensor that repeats one number taken for a list.
+    """
+    kinds, kept, before = deque(["other"], maxlen=3), {}, ""
+    for operation, argument, _ in pickletools.genops(stream):
+        name = operation.name
+        if name in ("BINPUT", "LONG_BINPUT"):
+            kept[argument] = kinds[-1]
+            continue
+        kind = "atom" if name in ATOMS else "other"
+        if name == "GLOBAL":
+            kind = "OrderedDict" if argument == "collections OrderedDict" else "atom"
+            if not NEEDED_GLOBALS.fullmatch(str(argument)):
+                return f"holds {str(argument)[:60]!r}"
+        elif name in ("BINGET", "LONG_BINGET"):
+            kind = kept[argument]
+            if kind == "other":
+                return "holds one object in two places"
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3") and all(one == "atom" for one in list(kinds)[-int(name[-1]) :]):
+            kind = "tuple"  # of atoms, such as an optimiser's betas
+        copies = kinds[-1] == "OrderedDict" and name != "EMPTY_TUPLE"
+        if copies or (name == "BUILD" and before not in ("SETITEM", "SETITEMS")):
+            return "fills a dictionary by what is none"
+        kinds.append(kind)
+        before = name
+    return None
+
+
+def _inflates(data: bytes) -> bool:
     """Whether a zip archive has compressed members, or ones that share their bytes: a small file could fill the memory."""
-    is_zip = file.read(len(ZIP_BEGINS)) == ZIP_BEGINS
-    size = file.seek(0, 2)
-    members = zipfile.ZipFile(file).infolist() if is_zip else []
-    file.seek(0)
-    return any(one.compress_type != zipfile.ZIP_STORED for one in members) or sum(one.file_size for one in members) > size
+    members = zipfile.ZipFile(BytesIO(data)).infolist() if data.startswith(ZIP_BEGINS) else []
+    sizes = sum(one.file_size for one in members)
+    return any(one.compress_type != zipfile.ZIP_STORED for one in members) or sizes > len(data)
 
 
-def _weights(content: object) -> dict[str, Tensor]:
-    """The tensors of a file by key, without wrapping and buffers."""
+def _weights(content: object, size: int) -> dict[str, Tensor]:
+    """The tensors of a file of `size` bytes by key, without wrapping and buffers."""
     if not isinstance(content, Mapping):
         raise ImportFailed(f"holds a {type(content).__name__} instead of a state dict; save the state dict alone")
     wrapped = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
@@ -130,6 +200,9 @@ def _weights(content: object) -> dict[str, Tensor]:
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor) and not BUFFERS.search(name)}
     if tensors and all(name.startswith("module.") for name in tensors):  # saved from inside torch's DataParallel
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if needed > MOST_SHARED * size:
+        raise ImportFailed(f"has {size} bytes and weights of {needed}, so they repeat or share them; save a .clone() of each")
     for name, tensor in tensors.items():
         _require_finite(name, tensor)
     return tensors

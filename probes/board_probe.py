@@ -19,11 +19,10 @@ import torch
 from jaxtyping import Float
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors_bytes
 from safetensors.torch import save as save_safetensors_bytes
 from torch import Tensor
 
-from models.checkpoint import MAX_CARD_BYTES
+from models.checkpoint import MAX_CARD_BYTES, read_safetensors
 from models.config import Config, WeightsName
 from models.durable import replace_folder
 from models.othello.labels import STATES, Frame
@@ -122,10 +121,10 @@ def load_probe(
         )
     kind = NonlinearProbe if card.kind == "nonlinear" else LinearProbe
     try:
-        tensors = load_safetensors_bytes(data)
-        _check_shapes(card, tensors)
+        tensors = read_safetensors(data)
+        _check(card, tensors)
         read = kind(**{field.name: tensors[field.name].to(device) for field in dataclasses.fields(kind)})
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, ProbeError) as error:
         raise ProbeError(f"{folder / TENSOR_FILE} holds no {card.kind} probe ({error}); fit it again") from error
     return BoardProbe(card, read)
 
@@ -145,9 +144,19 @@ def _read(folder: Path) -> tuple[ProbeCard, bytes]:
     return card, data
 
 
-def _check_shapes(card: ProbeCard, tensors: Mapping[str, Tensor]) -> None:
-    first = "hidden_weight" if card.kind == "nonlinear" else "weight"
-    wanted = {first: (len(card.layers), card.width), "bias": (len(card.layers), card.squares, len(STATES[card.frame]))}
-    for name, shape in wanted.items():
-        if (found := tuple(tensors[name].shape[: len(shape)])) != shape:
-            raise KeyError(f"{name} has shape {found}, the card says {shape}")
+def _check(card: ProbeCard, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ProbeError unless there are all tensors of the card's kind, in its shapes, of one type of floats."""
+    layers, outputs = len(card.layers), (card.squares, len(STATES[card.frame]))
+    shapes = {"weight": (layers, card.width, *outputs), "bias": (layers, *outputs), "pattern": (layers, card.width, *outputs)}
+    if card.kind == "nonlinear":
+        hidden = tensors["hidden_bias"].shape[-1:].numel() if "hidden_bias" in tensors else 0
+        shapes = {"hidden_bias": (layers, hidden), "hidden_weight": (layers, card.width, hidden)}
+        shapes |= {"weight": (layers, hidden, *outputs), "bias": (layers, *outputs)}
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise ProbeError(f"{name} is missing")
+        if (found := tuple(tensors[name].shape)) != shape:
+            raise ProbeError(f"{name} has shape {found}, the card says {shape}")
+    types = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+    if types not in ({"float32"}, {"float64"}):
+        raise ProbeError(f"its numbers are {' and '.join(sorted(types))}, expected float32 alone, or float64")

@@ -9,7 +9,7 @@ import torch
 from models.checkpoint import read_card, read_weights, run_checkpoints, save_checkpoint
 from models.durable import write_file
 from models.plain_file import read_plain
-from workbench.run import RUN_FILE, RunError
+from workbench.run import MAX_RECORD_BYTES, RUN_FILE, RunError
 
 
 def bundle(
@@ -27,17 +27,20 @@ def bundle(
         dtype: what weights are rounded to; bfloat16 keeps 8 significant bits.
 
     Raises:
-        RunError: the run has no checkpoint, or not one of the steps asked for.
+        RunError: the run has no checkpoint, or not one of the steps asked for, or its `run.json` cannot be read.
         FileExistsError: a checkpoint is in `out` already.
     """
     run, out = Path(run), Path(out)
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
+    if not found:
+        raise RunError(f"{run} has no checkpoints; give a run made by workbench train")
     absent = sorted(set(steps or ()) - found.keys())
-    if not found or absent:
-        raise RunError(
-            f"{run} has checkpoints of steps {sorted(map(str, found))}, not of {absent or 'any'}; ask for those it has"
-        )
-    settings = read_plain(run / RUN_FILE)
+    if absent:
+        raise RunError(f"{run} has checkpoints of steps {sorted(map(str, found))}, not of {absent}; ask for those it has")
+    try:
+        settings = read_plain(run / RUN_FILE, MAX_RECORD_BYTES)
+    except OSError as error:
+        raise RunError(f"cannot read {run / RUN_FILE}: {error.strerror}; give a run made by workbench train") from error
     for step, folder in found.items():
         if steps is None or step in steps:
             card = read_card(folder)

@@ -86,7 +86,13 @@ def _order(checkpoint: Checkpoint) -> tuple:
 
 
 def _expand(path: str | os.PathLike[str], steps: Steps) -> list[Path]:
-    found = _inside(Path(path), steps, FOLDER_DEPTH)
+    try:
+        found = _inside(Path(path), steps, FOLDER_DEPTH)
+    except OSError as error:
+        raise CheckpointError(
+            f"no checkpoint can be looked for in '{error.filename or path}' ({error.strerror}); make it readable, or give "
+            "another path"
+        ) from error
     if found:
         return found
     last = find_checkpoint(path)  # a bundled name; else it raises, with the one sentence for it

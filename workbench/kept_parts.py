@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
+from models.checkpoint import read_safetensors
 from models.durable import write_file
 from models.plain_file import read_plain
 
@@ -69,7 +70,7 @@ class KeptParts:
         if file.exists():
             data = self._read(file, MAX_PART_BYTES)
             with suppress(SafetensorError):
-                part = load(data)
+                part = read_safetensors(data)
                 if self._digest.encode() in data[: len(data) - sum(tensor.nbytes for tensor in part.values())]:
                     return part
             file.unlink()

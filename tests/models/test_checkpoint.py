@@ -23,6 +23,8 @@ from models.config import ModelConfig, TaskConfig
 from models.hooked import load
 from models.transformer import Transformer
 
+from ..reliability.mutations import ODD_TYPES, of_type
+
 CONFIG = ModelConfig(vocab=6, context=5, width=8, head_width=8)
 
 
@@ -116,7 +118,10 @@ def test_a_card_too_large_is_refused_unread(folder):
     [
         ("trainer.json", b"{", "trainer.json is no valid JSON .* restore it from a copy"),
         ("trainer.json", b"[7]", "trainer.json is no JSON object; restore it from a copy"),
-        ("trainer.safetensors", b"\x08", "trainer.safetensors is no valid safetensors file .* restore it from a copy"),
+        *(
+            ("trainer.safetensors", data, "trainer.safetensors is no valid safetensors file .* restore it from a copy")
+            for data in (b"\x08", *map(of_type, ODD_TYPES))
+        ),
     ],
 )
 def test_a_trainers_file_of_another_kind_is_named_though_its_sha256_is_right(folder, name, data, problem):

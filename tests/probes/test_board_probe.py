@@ -1,12 +1,16 @@
 import dataclasses
+import hashlib
 import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from probes.board_probe import BoardProbe, ProbeCard, ProbeError, load_probe, save_probe
 from probes.linear_probe import LinearProbe
 from probes.nonlinear_probe import NonlinearProbe
+
+from ..reliability.mutations import ODD_TYPES, of_type
 
 
 def probe_of(kind: str) -> BoardProbe:
@@ -86,6 +90,48 @@ def test_what_is_damaged_or_missing_is_refused_in_one_sentence(tmp_path):
     card.write_text(text.replace('"games"', '"matches"'))
     with pytest.raises(ProbeError, match="no valid card"):
         load_probe(folder)
+
+
+def sealed(folder, data: bytes) -> None:
+    """Puts other bytes in place of a probe's tensors, and their sha256 in its card."""
+    (folder / "probe.safetensors").write_bytes(data)
+    card = json.loads((folder / "card.json").read_text())
+    card["sha256"] = {"probe.safetensors": hashlib.sha256(data).hexdigest()}
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+SHAPE = (2, 5, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "problem"),
+    [
+        ("logistic", {"weight": torch.zeros(2, 5, 3, 3)}, r"weight has shape \(2, 5, 3, 3\), the card says \(2, 5, 4, 3\)"),
+        ("logistic", {"weight": torch.zeros(*SHAPE, 1)}, r"weight has shape \(2, 5, 4, 3, 1\), the card says"),
+        ("logistic", {"pattern": torch.zeros(1)}, r"pattern has shape \(1,\), the card says \(2, 5, 4, 3\)"),
+        ("logistic", {"bias": torch.zeros(2, 4, 3, 2)}, r"bias has shape \(2, 4, 3, 2\), the card says \(2, 4, 3\)"),
+        ("logistic", {"weight": torch.zeros(SHAPE, dtype=torch.int32)}, "its numbers are float32 and int32, expected float32"),
+        ("logistic", {"weight": torch.zeros(SHAPE, dtype=torch.float16)}, "its numbers are float16 and float32"),
+        ("logistic", {"weight": None}, "weight is missing"),
+        ("nonlinear", {"weight": torch.zeros(2, 7, 4, 3)}, r"weight has shape \(2, 7, 4, 3\), the card says \(2, 6, 4, 3\)"),
+        ("nonlinear", {"hidden_bias": torch.zeros(())}, r"hidden_bias has shape \(\), the card says"),
+        ("nonlinear", {"hidden_bias": torch.zeros(2, 6).bool()}, "its numbers are bool and float32"),
+    ],
+)
+def test_tensors_of_another_shape_or_type_are_named_though_their_sha256_is_right(tmp_path, kind, other, problem):
+    save_probe(tmp_path / "probe", probe_of(kind))
+    tensors = load_file(tmp_path / "probe" / "probe.safetensors") | other
+    sealed(tmp_path / "probe", save({name: tensor for name, tensor in tensors.items() if tensor is not None}))
+    with pytest.raises(ProbeError, match=f"holds no {kind} probe \\({problem}.*\\); fit it again"):
+        load_probe(tmp_path / "probe")
+
+
+@pytest.mark.parametrize("data", [b"\x08", *map(of_type, ODD_TYPES)])
+def test_what_is_no_safetensors_file_is_named_though_its_sha256_is_right(tmp_path, data):
+    save_probe(tmp_path / "probe", probe_of("logistic"))
+    sealed(tmp_path / "probe", data)
+    with pytest.raises(ProbeError, match="holds no logistic probe .*; fit it again"):
+        load_probe(tmp_path / "probe")
 
 
 def test_a_nonlinear_probe_has_no_directions():

@@ -87,6 +87,17 @@ def deep_json(data: bytes, random: Random) -> bytes:
 JSONS: tuple[Spoil, ...] = (junk_field, junk_field, junk_field, deep_json, cut, flip_bits, noise)
 
 
+ODD_TYPES = ("F4", "F6_E2M3", "F8_E8M0")
+"""Types of numbers that the format has and its reader for torch does not know."""
+
+
+def of_type(name: str) -> bytes:
+    """A sound safetensors file with 32 numbers of one of `ODD_TYPES`."""
+    size = 32 * int(name[1]) // 8
+    header = json.dumps({"x": {"dtype": name, "shape": [32], "data_offsets": [0, size]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(size)
+
+
 def other_tensors(data: bytes, random: Random) -> bytes:
     """A sound safetensors file with one tensor of another shape or type, renamed, left out, not finite, or one more."""
     tensors = load(data)
@@ -100,7 +111,10 @@ def other_tensors(data: bytes, random: Random) -> bytes:
         case "scalar":
             tensors[name] = torch.zeros(())
         case "type":
-            tensors[name] = torch.zeros(tensor.shape, dtype=random.choice((torch.int64, torch.bool, torch.float16)))
+            kind = random.choice((torch.int64, torch.bool, torch.float16, *ODD_TYPES))
+            if isinstance(kind, str):
+                return of_type(kind)
+            tensors[name] = torch.zeros(tensor.shape, dtype=kind)
         case "name":
             tensors[random.choice((f"../{name}", "", name.upper(), "blocks.999999999.attn.W_Q"))] = tensor
         case "nan":

@@ -7,16 +7,19 @@ import hashlib
 import json
 import shutil
 import sqlite3
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models.checkpoint import CheckpointError, find_checkpoint, read_card, read_trainer, read_weights, run_checkpoints
 from models.hooked import load
+from models.importers import import_checkpoint
 from models.othello.board import board_of_size
 from models.othello.games import generate
 from models.othello.transcripts import read_transcripts, write_transcripts
@@ -32,6 +35,7 @@ from workbench.study import read_studies
 from workbench.training import train
 
 from ..models.othello.test_transcripts import move_bytes, wthor_bytes
+from ..models.test_importers import mingpt_state
 from ..probes.test_board_probe import probe_of
 from ..workbench.fleet_members import member
 from ..workbench.made_up_tables import made_up
@@ -120,7 +124,16 @@ def kept_parts(folder: Path) -> Callable[[], object]:
     return read
 
 
+def foreign_file(folder: Path, ending: str) -> Callable[[], object]:
+    folder.mkdir()
+    file = folder / f"m.{ending}"
+    (save_file if ending == "safetensors" else torch.save)(mingpt_state(layers=1), file)
+    return lambda: import_checkpoint(str(file), folder / "out")
+
+
 KEPT = (
+    (partial(foreign_file, ending="safetensors"), "m.safetensors"),
+    (partial(foreign_file, ending="pth"), "m.pth"),
     (kept_probe, "card.json"),
     (kept_probe, "probe.safetensors"),
     (kept_fleet, "fleet.json"),
@@ -132,7 +145,7 @@ KEPT = (
 
 @pytest.mark.parametrize(("keep", "name"), KEPT, ids=[name for _, name in KEPT])
 @pytest.mark.parametrize("where", ELSEWHERE)
-def test_nor_are_those_of_probes_fleets_and_kept_parts(tmp_path, where, keep, name):
+def test_nor_are_foreign_files_and_those_of_probes_fleets_and_kept_parts(tmp_path, where, keep, name):
     """Where a link leads nowhere, a part is made again."""
     read = keep(tmp_path / "kept")
     assert held(read).error is None
@@ -140,6 +153,78 @@ def test_nor_are_those_of_probes_fleets_and_kept_parts(tmp_path, where, keep, na
     reading = held(read)
     reading.require_orderly(0)
     assert (reading.error is None) == (keep is kept_parts and where in ("nowhere", "itself"))
+
+
+def test_a_link_that_is_named_by_a_file_address_is_not_read_without_end(tmp_path):
+    (tmp_path / "m.safetensors").symlink_to("/dev/zero")
+    reading = held(lambda: import_checkpoint(f"file://{tmp_path}/m.safetensors", tmp_path / "out"))
+    assert reading.error is not None
+    reading.require_orderly(0)
+
+
+class Call:
+    """Pickled, a call of a function with some arguments, and what its result is updated by."""
+
+    def __init__(self, function: Callable, *arguments: object, state: object = None):
+        self.called = (function, arguments, state)
+
+    def __reduce__(self):
+        return self.called
+
+
+def shared_weights() -> dict[str, torch.Tensor]:
+    """77 MB of weights in a file of half a megabyte: the matrices of 100 layers are the same ones."""
+    one = mingpt_state(layers=1, width=128, mlp=512, buffers=False)
+    layers = {
+        name.replace(".0.", f".{layer}.", 1): tensor for layer in range(100) for name, tensor in one.items() if ".0." in name
+    }
+    return one | layers
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+@pytest.mark.parametrize("content", [lambda: Call(bytearray, 1 << 29), lambda: {"x": Call(set, [1])}, shared_weights])
+def test_a_small_foreign_file_fills_no_memory(tmp_path, content, old_format):
+    file = tmp_path / "m.pth"
+    torch.save(content(), file, _use_new_zipfile_serialization=not old_format)
+    reading = held(lambda: import_checkpoint(str(file), tmp_path / "out"))
+    assert reading.error is not None
+    reading.require_orderly(file.stat().st_size)
+
+
+SECOND = "holds one object in two places, expected dense tensors"
+NO_DICTIONARY = "fills a dictionary by what is none, expected dense tensors"
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ([Call(OrderedDict, one) for one in [dict.fromkeys(range(10_000))] * 100], NO_DICTIONARY),
+        ([[one, one] for one in [[1, 2]]], SECOND),
+        (Call(OrderedDict, torch.zeros(1, 2).expand(1 << 20, 2)), NO_DICTIONARY),
+        (Call(OrderedDict, state=torch.zeros(1, 2).expand(1 << 20, 2)), NO_DICTIONARY),
+    ],
+    ids=["a dictionary copied", "a list twice", "a tensor for a list", "a tensor for attributes"],
+)
+def test_nor_what_it_repeats(tmp_path, content, problem, old_format):
+    file = tmp_path / "m.pth"
+    torch.save(content, file, _use_new_zipfile_serialization=not old_format)
+    reading = held(lambda: import_checkpoint(str(file), tmp_path / "out"))
+    assert problem in str(reading.error)
+    reading.require_orderly(file.stat().st_size)
+
+
+BYTEARRAY = b"cbuiltins\nbytearray\n\x8a\x05" + (1 << 29).to_bytes(5, "little") + b"\x85R."
+TUPLES = b"}K\x01" + b"q\x01h\x01\x86" * 40 + b"K\x02s."
+"""As a key a tuple that holds another one twice, and that one a third twice, and so on: 2 ** 40 numbers to hash."""
+
+
+@pytest.mark.parametrize(("data", "problem"), [(BYTEARRAY, "holds 'builtins bytearray'"), (TUPLES, SECOND)])
+def test_nor_does_a_bare_pickle(tmp_path, data, problem):
+    (tmp_path / "m.pth").write_bytes(b"\x80\x02" + data)
+    reading = held(lambda: import_checkpoint(str(tmp_path / "m.pth"), tmp_path / "out"))
+    assert problem in str(reading.error)
+    reading.require_orderly(0)
 
 
 def test_a_fleet_reads_nothing_outside_its_folder(tmp_path):

@@ -90,7 +90,7 @@ def test_train_and_go_on(tmp_path, capsys):
         (["compare", "absent"], 1, "absent"),
         (["certify", "othello-mini-none"], 1, "this probe reads set-complement models"),
         (["games", "absent.txt"], 1, "absent.txt"),
-        (["bundle", "absent", "--out", "x"], 1, "has checkpoints of steps []"),
+        (["bundle", "absent", "--out", "x"], 1, "absent has no checkpoints; give a run"),
         (["bundle", "absent", "--out", "x", "--steps", "a"], 2, "whole numbers such as 100,1000"),
     ],
 )

@@ -38,6 +38,16 @@ def test_html_needs_no_network_and_shares_one_plotly(tmp_path):
     assert (tmp_path / "again" / "a.html").read_bytes() == (tmp_path / "a.html").read_bytes()
 
 
+def test_a_file_in_place_of_the_folder_is_named_and_left(tmp_path, capsys):
+    (tmp_path / "FILE").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="FILE is a file, expected a folder; give another"):
+        save_figures({"a": go.Figure()}, tmp_path / "FILE", ["html"])
+    words = ["evaluate", "set-complement-v16-none-seed0", "--sequences", "2", "--json", str(tmp_path / "FILE" / "x.json")]
+    assert run(words) == 1
+    assert "x.json: " in (told := capsys.readouterr().err) and "FILE is a file, expected a folder; " in told
+    assert (tmp_path / "FILE").read_text() == "mine"
+
+
 @needs_browser
 def test_same_figures_same_bytes_whatever_else_is_drawn(tmp_path):
     figures = {"page": length_page(made_up()), "cells": go.Figure(go.Heatmap(z=[[1, 2], [3, None]]))}

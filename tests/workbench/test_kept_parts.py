@@ -6,6 +6,8 @@ from safetensors.torch import save
 
 from workbench.kept_parts import SETTINGS_FILE, KeptParts
 
+from ..reliability.mutations import ODD_TYPES, of_type
+
 
 def test_a_part_is_made_once_and_read_from_then_on(tmp_path):
     made = []
@@ -21,10 +23,11 @@ def test_a_part_is_made_once_and_read_from_then_on(tmp_path):
     assert len(made) == 1
 
 
-def test_a_damaged_part_is_made_again(tmp_path):
+@pytest.mark.parametrize("data", [b"half", *map(of_type, ODD_TYPES)])
+def test_a_damaged_part_is_made_again(tmp_path, data):
     parts = KeptParts(tmp_path, {"seed": 1})
     parts.get("raw", lambda: {"numbers": torch.zeros(2)})
-    (tmp_path / "raw.safetensors").write_bytes(b"half")
+    (tmp_path / "raw.safetensors").write_bytes(data)
     assert torch.equal(parts.get("raw", lambda: {"numbers": torch.ones(2)})["numbers"], torch.ones(2))
     assert torch.equal(parts.get("raw", lambda: {})["numbers"], torch.ones(2))
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from models.durable import write_file
+from models.durable import write_file, writing
 from workbench.figures.browser import HOW_TO_GET_A_BROWSER, Drawn, draw, find_browser
 from workbench.figures.cells import RASTER_DPI, with_cells
 from workbench.figures.drawn_data import drawn_data
@@ -50,7 +50,8 @@ def save_figures(
             raise ValueError(f"figure name '{name}' is no file name; use letters, digits and hyphens")
     formats = possible_formats(formats)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         write_file(folder / f"{name}.csv", drawn_data(figure).to_csv(index=False, lineterminator="\n").encode())
     static = [name for name in formats if name != "html"]
