@@ -4,21 +4,26 @@ Sampling error (`ci_low` .. `ci_high`, `difference_low` .. `difference_high`: ot
 training seeds (`seed_*`: other weights, same sequences) are different things and have different columns.
 """
 
+import fcntl
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from tqdm.auto import tqdm
 
 from models.checkpoint import Card, CheckpointError
 from models.config import WEIGHTS, DropoutRates, WeightsName
-from models.durable import write_file
+from models.durable import remove_leftovers, write_file, writing
 from models.lengths import possible_lengths
 from models.table_labels import labels
 from models.tasks import make_task
@@ -26,12 +31,14 @@ from models.whole_numbers import require_whole
 from probes.certificate import certify
 from probes.minimal_model import is_minimal
 from probes.subject import subject
-from workbench.comparison_table import CERTIFIED, COLUMNS, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
+from workbench.comparison_table import CERTIFIED, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
 from workbench.found_checkpoints import Checkpoint, Steps, find_checkpoints
 from workbench.parquet_file import UNREADABLE, read_parquet
 
 MODELS_AT_ONCE = 12
+FINGERPRINT = b"fingerprint"
+"""Where a kept part says, in its metadata, what it is of: what its file should be named."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +114,35 @@ def compare(
             else:
                 kept = _compare_bag(bag, chosen, sequences, seed, device, batch, bar)
                 if file is not None:
-                    write_file(file, kept.to_parquet())
+                    _keep(file, kept)
             frames.append(kept)
     return with_seed_spread(pd.concat(frames, ignore_index=True))
 
 
 def _kept(file: Path) -> pd.DataFrame | None:
-    """What an interrupted comparison kept; None where there is nothing, or nothing that can be read."""
+    """What an interrupted comparison kept; None where there is nothing, or nothing that can be read and is of that name."""
     try:
         frame = read_parquet(file)
+        told = pq.read_schema(file).metadata or {}
     except UNREADABLE:
         return None
-    return frame if {*COLUMNS, *DIFFERENCE_COLUMNS, CERTIFIED} <= set(frame.columns) else None
+    return frame if told.get(FINGERPRINT) == file.stem.encode() else None
+
+
+def _keep(file: Path, frame: pd.DataFrame) -> None:
+    """Writes a part, which says itself what it is of, and deletes what a killed write left: two never write at once."""
+    table, data = pa.Table.from_pandas(frame), io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, FINGERPRINT: file.stem.encode()}), data)
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            remove_leftovers(file.parent)
+        write_file(file, data.getvalue())
+    finally:
+        os.close(folder)
 
 
 def _weights_of(checkpoint: Checkpoint, weights: Sequence[WeightsName]) -> list[WeightsName]:
@@ -203,10 +227,11 @@ def _bag(rows: tuple[Variant, ...], references: dict[Variant, Variant]) -> Bag:
 def _fingerprint(bag: Bag, lengths: dict[Checkpoint, tuple[int, ...]], sequences: int, seed: int, batch: int) -> str:
     """A name for all that a bag's part of the table depends on."""
     told = [
-        [variant.name, variant.checkpoint.card.sha256[f"{variant.weights}.safetensors"], *lengths[variant.checkpoint]]
+        [variant.name, variant.weights, variant.checkpoint.card.model_dump(mode="json"), *lengths[variant.checkpoint]]
         for variant in bag.variants
     ]
-    parts = [version("legal-tokens-workbench"), len(bag.rows), told, sequences, seed, batch]
+    pairs = [[variant.name, reference.name] for variant, reference in bag.references.items()]
+    parts = [version("legal-tokens-workbench"), len(bag.rows), told, pairs, sequences, seed, batch]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 

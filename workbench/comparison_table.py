@@ -27,6 +27,10 @@ DIFFERENCE_COLUMNS = ("reference", "difference", "difference_low", "difference_h
 CERTIFIED = "certified_lengths"
 """At how many lengths the ordering is proved right on all inputs (`probes.certificate`); missing where that is not exact."""
 SEED_COLUMNS = ("seeds", "seed_mean", "seed_sd", "seed_low", "seed_high")
+MAX_COLUMNS = 100
+"""No csv of ours has as many."""
+CELL_BYTES = 72
+"""What a cell of a csv takes at the most while pandas makes its frame: one of a column of numbers and texts (measured)."""
 EQUAL_BUT_SEED = ("task", "vocab", "shape", "train_length", "dropout", "weights", "averaging", "step")
 """Rows that agree in these, and in length and metric, differ in nothing but the seed."""
 
@@ -82,9 +86,24 @@ def read_any_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         if file.suffix != ".csv":
             return read_parquet(file)
         require_plain(file, MAX_BYTES)
+        _require_fits(file)
         return pd.read_csv(file)
     except UNREADABLE as error:
         raise _unreadable(file, error) from error
+
+
+def _require_fits(file: Path) -> None:
+    """Raises ValueError for a csv of many columns, or of more cells than fit: a line of one byte has a cell in each column."""
+    columns = lines = 0
+    with file.open("rb") as opened:
+        while line := opened.readline(MAX_BYTES >> 10):
+            columns = max(columns, line.count(b",") + 1)
+            lines += line.count(b"\r") + 1
+            if columns > MAX_COLUMNS or CELL_BYTES * columns * lines > MAX_BYTES:
+                raise ValueError(
+                    f"it has {columns} columns and {lines} lines or more, expected at most {MAX_COLUMNS} columns and "
+                    f"{MAX_BYTES // CELL_BYTES} cells"
+                )
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -17,6 +17,8 @@ UNREADABLE = (OSError, ValueError, TypeError, OverflowError, NotImplementedError
 """What pandas and pyarrow raise for a file that is no table, or a damaged one."""
 MAX_BYTES = 1 << 31
 """Beyond it, on disk or unpacked, a file is no table of ours."""
+VALUE_BYTES, LIST_BYTES = 32, 200
+"""What a value, and beside its values a list, takes at the most while pandas makes its frame (measured), text not counted."""
 
 
 def read_parquet(file: Path) -> pd.DataFrame:
@@ -32,11 +34,13 @@ def read_parquet(file: Path) -> pd.DataFrame:
         columns = [group.column(number) for group in groups for number in range(group.num_columns)]
         for field in schema:
             _require_countable(file, field)
-        _require_fits(file, sum(max(8 * column.num_values, column.total_uncompressed_size) for column in columns))
+        lists = sum(pa.types.is_nested(field.type) for field in schema)
+        size = sum(max(VALUE_BYTES * column.num_values, column.total_uncompressed_size) for column in columns)
+        size += LIST_BYTES * lists * told.num_rows
+        _require_fits(file, size)
     texts = [field.name for field in schema if _is_text(field.type)]
     table = pq.read_table(file, read_dictionary=texts)
-    for name in texts:
-        _require_fits(file, sum(_unpacked(chunk) for chunk in table[name].chunks))
+    _require_fits(file, size + sum(_unpacked(chunk) for name in texts for chunk in table[name].chunks))
     return table.cast(schema).to_pandas()
 
 

@@ -68,10 +68,9 @@ def search(
             bar.update(completed - bar.n)
             if completed == trials or stop.is_set() or (minutes is not None and time.monotonic() - began > 60 * minutes):
                 return completed
-            claims = [claim for number in _choose(numbers, keys, fleet_size) if (claim := ledger.claim(number)) is not None]
-            if claims:
-                _complete(claims, space, ledger, sequences, device, stop, bar)
-            elif not numbers:
+            if numbers:
+                _complete(_choose(numbers, keys, fleet_size), space, ledger, sequences, device, stop, bar)
+            else:
                 bar.set_postfix_str("waiting for other workers")
                 stop.wait(SECONDS_BETWEEN_LOOKS)
 
@@ -88,7 +87,7 @@ def _choose(numbers: Sequence[int], keys: dict[int, Hashable], fleet_size: int) 
 
 
 def _complete(
-    claims: Sequence[HeldTrial],
+    numbers: Sequence[int],
     space: SearchSpace,
     ledger: Ledger,
     sequences: int,
@@ -96,10 +95,16 @@ def _complete(
     stop: threading.Event,
     bar: tqdm,
 ) -> None:
-    """Trains and measures claimed parameter sets; what is not done when stopped or failing is given back."""
-    unfinished = list(claims)
+    """Takes parameter sets up, trains and measures them; what is not done when stopped or failing is given back."""
+    unfinished: list[HeldTrial] = []
     try:
-        with ledger.held(claims):
+        with ledger.held(unfinished):
+            for number in numbers:
+                if not stop.is_set() and (claim := ledger.claim(number)) is not None:
+                    unfinished.append(claim)
+            claims = tuple(unfinished)
+            if not claims:
+                return
             fleet = Fleet([space.config(claim.number) for claim in claims], device=device)
             while fleet.step < space.steps and not stop.is_set():
                 fleet.run(min(space.steps, fleet.step + STEPS_BETWEEN_LOOKS))

@@ -29,9 +29,12 @@ from workbench.search_storage import (
     DATABASE_ERRORS,
     HEARTBEAT_SECONDS,
     STALE_SECONDS,
+    is_full,
+    one_sentence,
     open_storage,
     optuna_warnings_answered,
     patiently,
+    reason,
 )
 
 logger = logging.getLogger(__name__)
@@ -68,28 +71,23 @@ def _through_outages(act: Callable[Arguments, Made]) -> Callable[Arguments, Made
             try:
                 return act(*args, **kwargs)
             except DATABASE_ERRORS as error:
-                reason = _reason(error)
                 if not _is_away(error) or time.monotonic() > until or ledger.stop.wait(BETWEEN_TRIES_SECONDS):
+                    once = "there is free space" if is_full(error) else "it answers"
                     raise RuntimeError(
-                        f"the database is away, or refuses ({reason}); what is done is kept, and the same command goes on once "
-                        "it answers"
+                        f"the database is away, or refuses ({reason(error)}); what is done is kept, and the same command goes "
+                        f"on once {once}"
                     ) from error
                 if not told:
-                    logger.warning("the database does not answer (%s); trying again for %.0f s", reason, OUTAGE_SECONDS)
+                    logger.warning("the database does not answer (%s); trying again for %.0f s", reason(error), OUTAGE_SECONDS)
                 told = True
 
     return patient
 
 
-def _reason(error: Exception) -> str:
-    """What the database said, which Optuna puts its own words around."""
-    return str(error.__cause__ or error).strip().splitlines()[0]
-
-
 def _is_away(error: Exception) -> bool:
     """Whether there is no connection, or another's lock: what passes by itself."""
     cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
-    if not isinstance(cause, sa.exc.OperationalError | sa.exc.InterfaceError):
+    if not isinstance(cause, sa.exc.OperationalError | sa.exc.InterfaceError) or is_full(error):
         return False
     return cause.connection_invalidated or cause.statement is None or "locked" in str(cause)
 
@@ -130,14 +128,16 @@ class Ledger:
         self.stop = threading.Event()
         """ends the waiting for a database that is away"""
         self.storage = open_storage(url, heartbeat_seconds, stale_seconds)
-        self.study = patiently(
-            lambda: optuna.create_study(storage=self.storage, study_name=study_name(space), load_if_exists=True)
-        )
-        patiently(lambda: _attempts.create(self.storage.engine, checkfirst=True))
         agreed = {**space.model_dump(), **settings, RANGES: space.fingerprint}
-        if SETTINGS not in self.study.user_attrs:
-            self.study.set_user_attr(SETTINGS, agreed)
-        _require_equal(self.study.user_attrs[SETTINGS], agreed)
+        with one_sentence(url):
+            self.study = patiently(
+                lambda: optuna.create_study(storage=self.storage, study_name=study_name(space), load_if_exists=True)
+            )
+            patiently(lambda: _attempts.create(self.storage.engine, checkfirst=True))
+            if SETTINGS not in self.study.user_attrs:
+                self.study.set_user_attr(SETTINGS, agreed)
+            found = self.study.user_attrs[SETTINGS]
+        _require_equal(found, agreed)
 
     @_through_outages
     def open_numbers(self, trials: int) -> list[int]:
@@ -160,14 +160,9 @@ class Ledger:
         if number in last and last[number][1] != TrialState.FAIL:
             return None
         attempt = last[number][0] + 1 if number in last else 0
-        parameters, distributions = self.space.parameters(number), self.space.distributions()
-        with optuna_warnings_answered():
-            self.study.sampler = optuna.samplers.PartialFixedSampler(parameters, optuna.samplers.RandomSampler())
-            trial = self.study.ask({name: distributions[name] for name in parameters})
-        trial.set_user_attr(NUMBER, number)
-        trial.set_user_attr(ATTEMPT, attempt)
-        trial.set_user_attr(WORKER, f"{socket.gethostname()} {os.getpid()}")
-        self.storage.record_heartbeat(trial._trial_id)
+        trial_id = self.storage.create_new_trial(self.study._study_id, self._taken_up(number, attempt))
+        self.storage.record_heartbeat(trial_id)
+        trial = Trial(self.study, trial_id)
         row = {"study": self.study.study_name, "number": number, "attempt": attempt, "trial": trial.number}
         try:
             with self.storage.engine.begin() as connection:
@@ -177,13 +172,32 @@ class Ledger:
             return None
         return HeldTrial(number, trial)
 
+    def _taken_up(self, number: int, attempt: int) -> FrozenTrial:
+        """What the database is to hold of an attempt, so that it is entered in one transaction: twenty take their time."""
+        parameters, distributions = self.space.parameters(number), self.space.distributions()
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=parameters,
+            distributions={name: distributions[name] for name in parameters},
+            user_attrs={NUMBER: number, ATTEMPT: attempt, WORKER: f"{socket.gethostname()} {os.getpid()}"},
+        )
+
     @_through_outages
     def complete(self, claim: HeldTrial, value: float, result: dict[str, Any]) -> bool:
-        """Enters a result; False where the claim was lost meanwhile, so that another worker's result counts."""
+        """Enters a result; False where the claim was lost meanwhile, so that another worker's result counts.
+
+        Raises ValueError, and enters nothing, for a value or a result that is no JSON or not finite.
+        """
+        written = _as_json(claim, value, result)
         try:
-            claim.trial.set_user_attr(RESULT, json.dumps(result, allow_nan=False))
+            claim.trial.set_user_attr(RESULT, written)
             self.study.tell(claim.trial, value)
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            state = self.storage.get_trial(claim.trial._trial_id).state
+            if state == TrialState.RUNNING:
+                raise
+            if state == TrialState.COMPLETE:  # by us, before an outage hid it: nobody else can
+                return True
             logger.warning(
                 "parameter set %d was taken from this worker, which had been silent for too long; its result is dropped",
                 claim.number,
@@ -200,21 +214,21 @@ class Ledger:
                 continue  # it was taken from us already
             except DATABASE_ERRORS as error:
                 logger.warning(
-                    "parameter set %d could not be given back (%s); it is open after a while", claim.number, _reason(error)
+                    "parameter set %d could not be given back (%s); it is open after a while", claim.number, reason(error)
                 )
 
     @contextmanager
     def held(self, claims: Sequence[HeldTrial]) -> Iterator[None]:
-        """While this is open, a thread says every few seconds that the claims' worker lives."""
+        """While this is open, a thread says every few seconds that the claims' worker lives; the list of claims may grow."""
         ended = threading.Event()
 
         def beat() -> None:
             while not ended.wait(self.heartbeat_seconds):
-                for claim in claims:
+                for claim in tuple(claims):
                     try:
                         self.storage.record_heartbeat(claim.trial._trial_id)
                     except DATABASE_ERRORS as error:
-                        logger.warning("no sign of life could be sent (%s); the next is tried soon", _reason(error))
+                        logger.warning("no sign of life could be sent (%s); the next is tried soon", reason(error))
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -235,6 +249,17 @@ class Ledger:
             # a trial that is newer than the list of states was just made, so somebody is at it
             last[number] = attempt, states.get(trial, TrialState.RUNNING)
         return last
+
+
+def _as_json(claim: HeldTrial, value: float, result: dict[str, Any]) -> str:
+    try:
+        json.dumps(value, allow_nan=False)
+        return json.dumps(result, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"what was measured of parameter set {claim.number} cannot be kept ({error}), expected finite numbers; please "
+            "report it with the command"
+        ) from error
 
 
 def completed_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -4,7 +4,7 @@ For: SQLite files and servers alike. Not for: who trains what, which is `workben
 """
 
 import errno
-import re
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,6 +27,12 @@ RACE_SECONDS = 2.5
 BETWEEN_TRIES_SECONDS = 0.5
 WAIT_FOR_LOCK_SECONDS = 60
 DATABASE_ERRORS = (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+SECRETS = ("password", "passfile", "sslpassword")
+"""Options in the query of a URL that are not shown."""
+MAX_VALUE_BYTES = 1 << 26
+"""No text in a search's SQLite file is nearly as long; a file of somebody else's may make up longer ones as it is read."""
+MAX_DEFAULT_CHARACTERS = 100
+"""Of a column's default, which stands once in the file, for every row that lacks it."""
 OPTUNA_TABLES = {"studies", "trials", "version_info"}
 
 
@@ -42,7 +48,7 @@ def open_storage(
                 url, _engine_options(url), heartbeat_interval=heartbeat_seconds, grace_period=stale_seconds
             )
 
-    with _one_sentence(url):
+    with one_sentence(url):
         file = _sqlite_file(url)
         storage = patiently(make)
     if file is not None:
@@ -52,7 +58,7 @@ def open_storage(
 
 def open_existing_storage(url: str) -> optuna.storages.RDBStorage:
     """Optuna's storage at a URL that has its tables already. Raises ValueError, and writes nothing, where it has not."""
-    with _one_sentence(url):
+    with one_sentence(url):
         file = _sqlite_file(url)
         if file is not None:
             require_plain(file)  # SQLite would make the file
@@ -66,14 +72,43 @@ def open_existing_storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _computed(engine: sa.Engine) -> list[str]:
-    """What an SQLite file would run when it is read: views, triggers and virtual tables, of which a search has none."""
-    computed = sa.text("SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'")
+    """What an SQLite file would run or make up when it is read, of which a search has nothing.
+
+    Views, triggers, virtual tables, and columns that are generated or have a long default.
+    """
+    run = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'create virtual%'"
+    made_up = (
+        "SELECT it.name FROM sqlite_master AS it, pragma_table_xinfo(it.name) AS its WHERE it.type = 'table' "
+        f"AND (its.hidden IN (2, 3) OR length(its.dflt_value) > {MAX_DEFAULT_CHARACTERS})"
+    )
     with engine.connect() as connection:
-        return list(connection.scalars(computed))
+        return [*connection.scalars(sa.text(run)), *connection.scalars(sa.text(made_up))]
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the database has no room to write: SQLite's words, and those that PostgreSQL hands on from its system."""
+    return any(words in reason(error) for words in ("database or disk is full", "No space left on device"))
+
+
+def reason(error: BaseException) -> str:
+    """What the database said, which SQLAlchemy and Optuna put their own words around."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n")[0]
 
 
 def _engine_options(url: str) -> dict[str, Any]:
-    return {"pool_pre_ping": True} if _sqlite_file(url) is None else {"connect_args": {"timeout": WAIT_FOR_LOCK_SECONDS}}
+    if _sqlite_file(url) is None:
+        return {"pool_pre_ping": True}
+    return {"connect_args": {"timeout": WAIT_FOR_LOCK_SECONDS, "factory": _LimitedConnection}}
+
+
+class _LimitedConnection(sqlite3.Connection):
+    """Refuses values of more than `MAX_VALUE_BYTES`."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
 
 
 def _sqlite_file(url: str) -> Path | None:
@@ -88,23 +123,29 @@ def _sqlite_file(url: str) -> Path | None:
 
 
 @contextmanager
-def _one_sentence(url: str) -> Iterator[None]:
+def one_sentence(url: str) -> Iterator[None]:
+    """Within, what a database says that cannot be opened, or made one of a search, is a ValueError with a remedy."""
     try:
         yield
     except (*DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error.__cause__ or error)
+        told = (error.strerror if isinstance(error, OSError) else None) or reason(error)
+        remedy = "free space, or " if is_full(error) else ""
         raise ValueError(
-            f"cannot open the storage {shown_url(url)} ({reason.strip().splitlines()[0]}); "
-            "give sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+            f"cannot open the storage {shown_url(url)} ({told}); "
+            f"{remedy}give sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
         ) from error
 
 
 def shown_url(url: str) -> str:
-    """A URL as it may be shown: without its password."""
+    """A URL as it may be shown: without its password. Of one that holds an @ too many, or is none, only the scheme."""
+    scheme, separator, _ = url.partition("://")
     try:
-        return sa.make_url(url).render_as_string(hide_password=True)
+        parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        return repr(re.sub(r":[^:@/]*@", ":***@", url))
+        return f"{scheme}://…" if separator else repr(url if "@" not in url else "…")
+    if parsed.get_backend_name() != "sqlite" and "@" in f"{parsed.host}{parsed.database}":  # that of a password with a slash
+        return f"{scheme}://…"
+    return parsed.difference_update_query(SECRETS).render_as_string(hide_password=True)
 
 
 def _serialise(engine: sa.Engine) -> None:

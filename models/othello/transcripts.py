@@ -32,15 +32,21 @@ def read_transcripts(text: str, board: Board, notation: Notation = "standard", s
     Raises `IllegalGame`, a ValueError, naming line, move number and reason, for a game that cannot be read, has an illegal move
     or is cut off; `skip_bad` collects these errors in `skipped` instead.
     """
-    lines = [(number, "".join(line.split())) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    tokens = torch.full((len(lines), board.moves), PAD, dtype=torch.uint8)
-    unreadable = {}
-    for game, (_, moves) in enumerate(lines):
+    numbers: list[int] = []
+    games, unreadable = bytearray(), {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not (moves := "".join(line.split())):
+            continue
         known, fault = _tokens_of(moves, board, notation)
-        tokens[game, : len(known)] = torch.tensor(known, dtype=torch.uint8)
         if fault:
-            unreadable[game] = fault
-    return sound_games(board, tokens, unreadable, lambda game: f"line {lines[game][0]}", skip_bad)
+            unreadable[len(numbers)] = fault
+        numbers.append(number)
+        games += bytes(known).ljust(board.moves, bytes([PAD]))
+        if fault and not skip_bad:
+            break  # nothing after it is the first faulty game
+    buffer = games or bytearray(1)  # torch takes no empty one
+    tokens = torch.frombuffer(buffer, dtype=torch.uint8)[: len(games)].view(len(numbers), board.moves)
+    return sound_games(board, tokens, unreadable, lambda game: f"line {numbers[game]}", skip_bad)
 
 
 def write_transcripts(tokens: Integer[Tensor, "game ply"], board: Board, notation: Notation = "standard") -> str:

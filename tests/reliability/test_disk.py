@@ -7,6 +7,7 @@ import pytest
 
 from probes.board_probe import load_probe, save_probe
 from workbench.cli import run as command
+from workbench.commands import lab
 
 from ..probes.test_board_probe import probe_of
 from .saved_whole import leftovers, require_equal_last, require_whole
@@ -23,7 +24,7 @@ def disk(tmp_path):
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a database may still be open
 
 
 def remount(disk: Path, options: str) -> None:
@@ -97,6 +98,40 @@ def test_a_search_on_a_read_only_disk_is_one_sentence(disk, capsys):
     assert command(["search", "set-complement", "--vocab", "8", "--storage", f"sqlite:///{disk}/search.db"]) == 1
     error = one_sentence(capsys)
     assert f"cannot open the storage sqlite:///{disk}/search.db (unable to open database file); give sqlite:///FILE" in error
+
+
+def test_a_search_on_a_full_disk_is_one_sentence_and_goes_on_when_there_is_room(disk, capsys, caplog):
+    words = ["search", "set-complement", "--vocab", "8", "--steps", "5", "--sequences", "8", "--trials", "8"]
+    words += ["--storage", f"sqlite:///{disk}/search.db"]
+    remount(disk, "size=60k")
+    assert command(words) == 1
+    error = one_sentence(capsys)
+    assert f"cannot open the storage sqlite:///{disk}/search.db (database or disk is full); free space" in error
+    remount(disk, "size=4m")
+    assert command([*words, "--minutes", "0"]) == 1
+    remount(disk, f"size={(disk / 'search.db').stat().st_size + (1 << 14)}")
+    capsys.readouterr()
+    assert command(words) == 1
+    error = one_sentence(capsys)
+    assert "database or disk is full" in error and "the same command goes on once there is free space" in error
+    assert "trying again" not in caplog.text  # as for a database that is away
+    remount(disk, "size=4m")
+    assert command(words) == 0
+
+
+def test_a_lab_whose_notebooks_found_no_room_gets_them_whole_the_next_time(disk, tmp_path, monkeypatch):
+    (tmp_path / "x.ipynb").write_bytes(b"x" * 100_000)
+    monkeypatch.chdir(disk)
+    monkeypatch.setattr(lab, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(lab, "_INSTALLED", tmp_path)
+    remount(disk, "size=60k")
+    with pytest.raises(OSError, match="cannot write notebooks/x.ipynb: No space left on device; free space"):
+        lab._notebooks()
+    remount(disk, "size=4m")
+    assert (lab._notebooks() / "x.ipynb").read_bytes() == b"x" * 100_000
+    (disk / "notebooks" / "x.ipynb").write_text("the user's")
+    assert (lab._notebooks() / "x.ipynb").read_text() == "the user's" and leftovers(disk / "notebooks") == []
+    monkeypatch.undo()  # or the folder is in use
 
 
 def test_a_probe_is_replaced_whole_or_stays(disk):

@@ -5,6 +5,7 @@ import sqlite3
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from models.checkpoint import CARD_FILE, save_checkpoint
 from models.transformer import with_weights
@@ -73,6 +74,31 @@ def test_a_search_whose_name_leads_elsewhere(tmp_path):
     with sqlite3.connect(tmp_path / "search.db") as database:
         database.execute("update studies set study_name = '../../evil'")
     require_one_sentence(lambda: read_studies(url))
+
+
+MADE_UP = {
+    "generated": "value_json TEXT GENERATED ALWAYS AS (hex(zeroblob(200000000)))",
+    "stored": "value_json TEXT GENERATED ALWAYS AS (upper(key)) STORED",
+    "a long default": f"value_json TEXT DEFAULT '{'x' * 1_000_000}'",
+}
+
+
+@pytest.mark.parametrize("column", MADE_UP)
+def test_a_search_whose_columns_are_made_up_as_they_are_read(tmp_path, column):
+    url = f"sqlite:///{tmp_path}/search.db"
+    ledger = Ledger(url, SearchSpace(vocab=8, steps=10, seed=0), {"sequences": 8})
+    assert ledger.complete(ledger.claim(0), 0.5, {"diverged": 3})
+    with sqlite3.connect(tmp_path / "search.db") as database:
+        database.execute("drop table trial_user_attributes")
+        database.execute(f"create table trial_user_attributes (trial_user_attribute_id, trial_id, key, {MADE_UP[column]})")
+    with pytest.raises(ValueError, match="holds no search; give that of `workbench search`"):
+        read_studies(url)
+
+
+def test_values_longer_than_those_of_a_search_are_not_read(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/search.db", SearchSpace(vocab=8, steps=10, seed=0), {"sequences": 8})
+    with ledger.storage.engine.connect() as connection, pytest.raises(sa.exc.DataError, match="string or blob too big"):
+        connection.exec_driver_sql("select hex(zeroblob(200000000))").all()
 
 
 def test_metrics_of_more_bytes_than_can_be_metrics(tmp_path):

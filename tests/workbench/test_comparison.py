@@ -1,6 +1,9 @@
 """Comparison: what is compared with what, paired differences, the spread over seeds, and what must not change the numbers."""
 
+import fcntl
+import json
 import os
+import threading
 
 import numpy as np
 import pandas as pd
@@ -169,6 +172,35 @@ def test_an_interrupted_comparison_goes_on_with_what_is_done(runs, frame, tmp_pa
         for seed in (0, 1):
             compare([runs], sequences=60, seed=seed, keep=tmp_path)
     assert pipe.is_fifo()
+
+
+def test_a_kept_part_that_is_anothers_is_made_again(runs, frame, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "MODELS_AT_ONCE", 2)
+    compare([runs], sequences=60, keep=tmp_path)
+    one, other, *_ = tmp_path.glob("*.parquet")
+    one.write_bytes(other.read_bytes())
+    pd.testing.assert_frame_equal(compare([runs], sequences=60, keep=tmp_path), frame, check_exact=True)
+
+
+def test_a_part_of_a_card_that_was_changed_since_is_made_again(tmp_path):
+    save_run(tmp_path, "run", seed=3, steps=(10,))
+    compare([tmp_path / "run"], sequences=4, keep=tmp_path / "kept")
+    (file,) = (tmp_path / "run").rglob(checkpoint.CARD_FILE)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"seed": 7}))
+    assert set(compare([tmp_path / "run"], sequences=4, keep=tmp_path / "kept")["seed"]) == {7}
+
+
+def test_what_a_killed_write_of_a_part_left_goes_once_no_other_writes(runs, tmp_path):
+    (tmp_path / ".writing-half").write_bytes(b"PAR1")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    writer = threading.Thread(target=lambda: compare([runs / "none-0"], sequences=4, keep=tmp_path), daemon=True)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    writer.start()
+    writer.join(3)
+    assert writer.is_alive() and [file.name for file in tmp_path.iterdir()] == [".writing-half"]
+    os.close(folder)
+    writer.join()
+    assert [file.suffix for file in tmp_path.iterdir()] == [".parquet"]
 
 
 def test_same_command_same_bytes(runs, frame, tmp_path):

@@ -5,8 +5,10 @@ import threading
 import time
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 import torch
 from optuna.trial import TrialState
 
@@ -22,7 +24,7 @@ from workbench.search import _choose, search
 from workbench.search_ledger import Ledger, completed_trials
 from workbench.search_result import SCALED_TO_BEMA, SCALED_TO_NEED, measure, objective
 from workbench.search_space import SearchSpace
-from workbench.search_storage import shown_url
+from workbench.search_storage import optuna_warnings_answered, shown_url
 
 SPACE = SearchSpace(vocab=8, steps=40, seed=2)
 SEQUENCES = 32
@@ -79,14 +81,11 @@ def test_stopping_gives_back_what_was_not_completed(url):
     ledger = opened(url)
     assert len(ledger.study.trials) == 0
 
-    class StopsInTheFleet(threading.Event):
-        looks = 0
-
+    class StopsOnceSomeAreTakenUp(threading.Event):
         def is_set(self) -> bool:
-            self.looks += 1
-            return self.looks > 1  # after the look before the fleet
+            return len(ledger.study.trials) > 0
 
-    assert search(SPACE, 2, ledger, sequences=SEQUENCES, stop=StopsInTheFleet()) == 0
+    assert search(SPACE, 2, ledger, sequences=SEQUENCES, stop=StopsOnceSomeAreTakenUp()) == 0
     assert {trial.state for trial in ledger.study.trials} == {TrialState.FAIL}
     assert ledger.open_numbers(2) == [0, 1]
     assert search(SPACE, 2, ledger, sequences=SEQUENCES, minutes=0) == 0
@@ -187,6 +186,87 @@ def test_lengths_of_weights_beyond_float64_are_not_counted_as_certified():
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
+def test_claims_that_take_longer_than_silence_may_stay_with_their_worker(url, monkeypatch):
+    mine, other = (Ledger(url, SPACE, {}, heartbeat_seconds=1, stale_seconds=2) for _ in range(2))
+    claim = mine.claim
+    monkeypatch.setattr(mine, "claim", lambda number: time.sleep(1) or claim(number))
+    monkeypatch.setattr("workbench.search.fleet_key", lambda config, device: "one for all")
+    left_over = []
+
+    def look_round(configs, device):
+        left_over.extend(other.open_numbers(6))
+        raise RuntimeError("all taken up")
+
+    monkeypatch.setattr("workbench.search.Fleet", look_round)
+    with pytest.raises(RuntimeError, match="all taken up"):
+        search(SPACE, 6, mine, sequences=SEQUENCES)
+    assert left_over == []
+    assert other.open_numbers(6) == list(range(6))
+
+
+def test_claims_are_given_back_where_a_later_one_fails(url, monkeypatch):
+    ledger = opened(url)
+    claim = ledger.claim
+    monkeypatch.setattr("workbench.search.fleet_key", lambda config, device: "one for all")
+    monkeypatch.setattr(ledger, "claim", lambda number: claim(number) if number < 2 else [][number])
+    with pytest.raises(IndexError):
+        search(SPACE, 3, ledger, sequences=SEQUENCES)
+    assert [trial.state for trial in ledger.study.trials] == [TrialState.FAIL] * 2
+
+
+def test_a_claim_leaves_the_rows_that_asking_optuna_leaves_in_fewer_transactions(url):
+    ledger = opened(url)
+    commits = []
+    sa.event.listen(ledger.storage.engine, "commit", commits.append)
+    claim = ledger.claim(3)
+    assert len(commits) < 8
+    drawn, distributions = SPACE.parameters(3), SPACE.distributions()
+    with optuna_warnings_answered():
+        ledger.study.sampler = optuna.samplers.PartialFixedSampler(drawn, optuna.samplers.RandomSampler())
+        asked = ledger.study.ask({name: distributions[name] for name in drawn})
+    for name, value in claim.trial.user_attrs.items():
+        asked.set_user_attr(name, value)
+    ledger.storage.record_heartbeat(asked._trial_id)
+    columns = {
+        "trials": "study_id, state, datetime_complete",
+        "trial_params": "param_name, param_value, distribution_json",
+        "trial_user_attributes": "key, value_json",
+        "trial_system_attributes": "key, value_json",
+        "trial_heartbeats": "1",
+    }
+    with ledger.storage.engine.connect() as connection:
+        for table, named in columns.items():
+            ours, theirs = (
+                connection.execute(sa.text(f"SELECT {named} FROM {table} WHERE trial_id = {trial._trial_id}")).all()
+                for trial in (claim.trial, asked)
+            )
+            assert ours == theirs, table
+            assert ours or table == "trial_system_attributes"
+
+
+@pytest.mark.parametrize(
+    "measured", [(float("nan"), {}), (float("inf"), {}), (0.5, {"mean": float("nan")}), (0.5, {"mean": 1j})]
+)
+def test_what_cannot_be_kept_is_told_as_such(url, measured, caplog):
+    ledger = opened(url)
+    claim = ledger.claim(0)
+    with pytest.raises(ValueError, match="what was measured of parameter set 0 cannot be kept .* expected finite numbers"):
+        ledger.complete(claim, *measured)
+    assert not caplog.text and ledger.study.trials[0].state == TrialState.RUNNING
+    assert ledger.complete(claim, 0.5, {})
+    assert ledger.complete(claim, 0.5, {})  # again, as after an outage that hid the first answer
+    assert ledger.completed(1) == 1 and not caplog.text
+
+
+def test_a_refusal_of_a_trial_that_is_still_ours_is_no_loss(url, monkeypatch, caplog):
+    ledger = opened(url)
+    claim = ledger.claim(0)
+    monkeypatch.setattr(ledger.study, "tell", lambda *told: (_ for _ in ()).throw(ValueError("two objectives")))
+    with pytest.raises(ValueError, match="two objectives"):
+        ledger.complete(claim, 0.5, {})
+    assert not caplog.text
+
+
 def test_a_sign_of_life_that_cannot_be_sent_is_told_and_the_next_is_tried(url, caplog):
     ledger = opened(url)
     claim, ledger.heartbeat_seconds = ledger.claim(0), 0.02
@@ -215,9 +295,27 @@ def _wait_until(happened):
         time.sleep(0.02)
 
 
-def test_passwords_are_not_shown():
-    shown = shown_url("postgresql+psycopg://me:secret@host/search")
-    assert "secret" not in shown
-    assert "me" in shown
-    with pytest.raises(ValueError, match="cannot open the storage"):
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://me:s3cret@host/search", "postgresql+psycopg://me:***@host/search"),
+        (
+            "postgresql+psycopg://h/db?user=me&password=s3cret&passfile=s3cret&sslpassword=s3cret&host=/tmp",
+            "postgresql+psycopg://h/db?host=%2Ftmp&user=me",
+        ),
+        ("postgresql+psycopg://me:s3/cret@h/db", "postgresql+psycopg://me:***@h/db"),
+        ("postgresql+psycopg://me:s3/cret@h:x/db", "postgresql+psycopg://…"),
+        ("postgresql+psycopg://me:s3@cr/et@h", "postgresql+psycopg://…"),
+        ("postgresql+psycopg://me:s3:cr@et@h/db", "postgresql+psycopg://…"),
+        ("postgresql:me:s3cret@h", "'…'"),
+        ("search.db", "'search.db'"),
+        ("sqlite:///a/search.db", "sqlite:///a/search.db"),
+    ],
+)
+def test_passwords_are_not_shown(url, shown):
+    assert shown_url(url) == shown
+
+
+def test_a_storage_that_cannot_be_made_is_named():
+    with pytest.raises(ValueError, match="cannot open the storage sqlite:////nowhere/at/all.db"):
         Ledger("sqlite:////nowhere/at/all.db", SPACE, {})

@@ -1,14 +1,15 @@
 """`workbench app`: notebooks as an app in the browser, by Voila, on the loopback address with a token."""
 
-import shutil
+import filecmp
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.durable import writing
+from models.durable import write_file
 from workbench.commands.lab import NOTEBOOKS
-from workbench.commands.listening import LOOPBACK, IKnow, Ip, require_loopback
+from workbench.commands.listening import LOOPBACK, IKnow, Ip, Port, require_loopback
 
 SERVED = [NOTEBOOKS / "01_compare_dropout_and_ema.ipynb", NOTEBOOKS / "03_othello_explorer.ipynb"]
 
@@ -19,21 +20,14 @@ def app(
         typer.Argument(help="Notebooks to serve; the comparison and the Othello explorer when not given.", show_default=False),
     ] = SERVED,
     folder: Annotated[Path, typer.Option(help="Where they are copied to and run; exports land there.")] = Path("workbench-app"),
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8866,
+    port: Port = 8866,
     ip: Ip = LOOPBACK,
     i_know: IKnow = False,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ) -> None:
     """Show notebooks as an app, text and widgets without code; it listens on 127.0.0.1 only and asks for its token."""
     require_loopback(ip, port, i_know)
-    for notebook in notebooks:
-        if not notebook.is_file():
-            raise ValueError(f"no notebook at {notebook}; give .ipynb files, such as those of the project's notebooks/")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for notebook in notebooks:
-        with writing(folder / notebook.name):
-            shutil.copyfile(notebook, folder / notebook.name)
+    _copy(notebooks, folder)
     arguments = [str(folder.resolve()), f"--Voila.ip={ip}", f"--port={port}", "--token"]
     if not browser:
         arguments.append("--no-browser")
@@ -43,3 +37,26 @@ def app(
     voila = Voila.instance(config_file_paths=[])
     voila.initialize(arguments)
     voila.start()
+
+
+def _copy(notebooks: Sequence[Path], folder: Path) -> None:
+    """Puts notebooks into a folder, all or none; what lies there already stays. Raises ValueError where that cannot be."""
+    for notebook in notebooks:
+        if not notebook.is_file():
+            raise ValueError(f"no notebook at {notebook}; give .ipynb files, such as those of the project's notebooks/")
+    names = [notebook.name for notebook in notebooks]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"several notebooks are named {twice[0]}, and a folder holds one; rename the others, or leave them out"
+        )
+    there = [notebook for notebook in notebooks if (folder / notebook.name).is_file()]
+    for notebook in there:
+        if not filecmp.cmp(notebook, folder / notebook.name, shallow=False):
+            raise ValueError(
+                f"{folder / notebook.name} is kept, and differs from {notebook}: one of them has changed since; delete the "
+                "first to have the second, serve the first by its own path, or give another --folder"
+            )
+    for notebook in notebooks:
+        if notebook not in there:
+            write_file(folder / notebook.name, notebook.read_bytes())

@@ -1,15 +1,14 @@
 """`workbench lab`: JupyterLab on the notebooks, on the loopback address with a token."""
 
 import os
-import shutil
 import sysconfig
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.durable import writing
-from workbench.commands.listening import LOOPBACK, IKnow, Ip, require_loopback
+from models.durable import write_file
+from workbench.commands.listening import LOOPBACK, IKnow, Ip, Port, require_loopback
 
 _INSTALLED = Path(sysconfig.get_path("data")) / "share" / "legal-tokens-workbench" / "notebooks"
 _SOURCE = Path(__file__).parents[2] / "notebooks"
@@ -24,7 +23,7 @@ def lab(
             help="Folder to open; the project's notebooks when not given, from an installed package a copy in notebooks/."
         ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8888,
+    port: Port = 8888,
     ip: Ip = LOOPBACK,
     i_know: IKnow = False,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
@@ -58,7 +57,5 @@ def _notebooks() -> Path:
     folder = Path("notebooks")
     for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
         if not (folder / notebook.name).exists():
-            with writing(folder / notebook.name):
-                folder.mkdir(exist_ok=True)
-                shutil.copyfile(notebook, folder / notebook.name)
+            write_file(folder / notebook.name, notebook.read_bytes())
     return folder

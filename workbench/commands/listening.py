@@ -7,6 +7,7 @@ import typer
 
 Ip = Annotated[str, typer.Option(help="Address to listen on; one that other machines can reach needs --i-know as well.")]
 IKnow = Annotated[bool, typer.Option("--i-know", help="Let other machines in: whoever has the token can run any code as you.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
 LOOPBACK = "127.0.0.1"
 
 

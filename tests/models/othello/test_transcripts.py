@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.othello import faults
 from models.othello.board import SIZES, board_of_size
 from models.othello.faults import IllegalGame
 from models.othello.games import generate, replay
@@ -102,6 +103,18 @@ def test_a_bad_transcript_is_named_or_skipped(text, move, reason):
     read = read_transcripts(lines, BOARD, skip_bad=True)
     assert write_transcripts(read.tokens, BOARD) == f"{SHORTEST}\n" * 2
     assert read.kept.tolist() == [0, 2] and [str(fault) for fault in read.skipped] == [str(raised.value)]
+
+
+def test_what_follows_a_line_that_cannot_be_read_is_not_replayed(monkeypatch):
+    replayed = []
+    monkeypatch.setattr(faults, "replay", lambda board, tokens: replayed.append(len(tokens)) or replay(board, tokens))
+    text = f"{SHORTEST}\n\nx\n" + "x\n" * 1_000
+    with pytest.raises(IllegalGame, match="line 3, move 1: 'x' is no square"):
+        read_transcripts(text, BOARD)
+    with pytest.raises(IllegalGame, match="line 1, move 1: e3 .token 21. is illegal for black"):
+        read_transcripts(f"e3\n{text}", BOARD)
+    assert replayed == [2, 3]
+    assert len(read_transcripts(text, BOARD, skip_bad=True).skipped) == 1_001
 
 
 def test_nothing_to_read():
