@@ -70,7 +70,8 @@ def one_organism(frame: pd.DataFrame) -> str:
 def curves(frame: pd.DataFrame, x: Literal["length", "step"] = "length", columns: Points = VALUES) -> list[Curve]:
     """The curves of one metric's rows, by dropout (none first) and weights (raw, ema, bema).
 
-    Legend entries name dropout and weights, and whatever else differs between curves: shape, training length, step, averaging.
+    Legend entries name dropout and weights, and whatever else differs between curves: shape (of its words those that differ),
+    training length, step, averaging.
     Checkpoints that the table cannot tell apart but by name are curves of their own.
     """
     frame = frame.dropna(subset=[columns[0]])
@@ -82,10 +83,13 @@ def curves(frame: pd.DataFrame, x: Literal["length", "step"] = "length", columns
     telling = [key for key in keys if frame[key].nunique(dropna=False) > 1 or key == "dropout"]
     averaging_differs = averaged["averaging"].nunique(dropna=False) > 1
 
+    shapes = [set(shape.split(", ")) for shape in frame["shape"].dropna().unique()]
+    alike = set.intersection(*shapes) if shapes else set()
+
     groups: dict[tuple[str, WeightsName, str], pd.DataFrame] = {}
     for _, rows in frame.groupby([*keys, "weights", "averaging"], dropna=False, sort=False):
         first = rows.iloc[0]
-        configuration = ", ".join(_told(key, first[key]) for key in reversed(telling))
+        configuration = ", ".join(_told(key, first[key], alike) for key in reversed(telling))
         note = f" ({first['averaging']})" if averaging_differs and first["weights"] != "raw" else ""
         groups[configuration, cast(WeightsName, first["weights"]), note] = rows
     styles = _styles(dict.fromkeys(configuration for configuration, _, _ in groups), only_dropout=telling == ["dropout"])
@@ -101,9 +105,11 @@ def curves(frame: pd.DataFrame, x: Literal["length", "step"] = "length", columns
     ]
 
 
-def _told(key: str, value: object) -> str:
+def _told(key: str, value: object, alike: set[str]) -> str:
     if value is None or value is pd.NA:
         return f"{key.replace('_', ' ')} unknown"
+    if key == "shape":
+        return ", ".join(word for word in str(value).split(", ") if word not in alike)
     words = {"dropout": "no dropout" if value == "none" else f"dropout {value}", "train_length": f"trained to {value}"}
     return words.get(key, f"step {value:,}" if key == "step" else str(value))
 
