@@ -23,6 +23,8 @@ from workbench.figures.printed_bytes import page_size, pdf_bytes, png_bytes, svg
 logger = logging.getLogger(__name__)
 
 START_SECONDS, FIGURE_SECONDS, GRACE_SECONDS = 60, 15, 15
+TRIES = 2
+"""A browser hangs once in some thousand starts; another one draws what is missing."""
 HOW_TO_GET_A_BROWSER = (
     "install Chromium (`make system`, or your system's package), or set BROWSER_PATH to a Chrome, or run `kaleido_get_chrome`"
 )
@@ -57,10 +59,14 @@ def draw(figures: Mapping[str, go.Figure], formats: Sequence[str], browser: str,
     trouble: list[Exception] = []
     wanted = len(figures) * len(formats)
     seconds = START_SECONDS + FIGURE_SECONDS * wanted
-    # an event loop of its own, since Jupyter's is already running; a daemon, so that a hung browser cannot hold up the exit
-    thread = threading.Thread(target=_work, args=(figures, formats, browser, dpi, seconds, drawn, trouble), daemon=True)
-    thread.start()
-    thread.join(seconds + GRACE_SECONDS)
+    for _ in range(TRIES):
+        missing = {name: figure for name, figure in figures.items() if any((name, one) not in drawn for one in formats)}
+        if not missing or (trouble and not any(isinstance(one, TimeoutError) for one in trouble)):
+            break
+        # an event loop of its own, since Jupyter's is already running; a daemon: a hung browser cannot hold up the exit
+        thread = threading.Thread(target=_work, args=(missing, formats, browser, dpi, seconds, drawn, trouble), daemon=True)
+        thread.start()
+        thread.join(seconds + GRACE_SECONDS)
     finished = dict(drawn)
     if len(finished) < wanted:
         reason = f"{type(trouble[0]).__name__}: {trouble[0].args[0]}" if trouble else f"no answer in {seconds:g} s"
