@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Locator, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Playwright, expect, sync_playwright
 
 from workbench.figures.export import find_browser
 
@@ -28,6 +28,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 VIEWPORT = {"width": 1400, "height": 1100}
 START_SECONDS = 90
 RUN_SECONDS = 120
+expect.set_options(timeout=20_000)  # a kernel on a busy machine
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # as root in containers
     "--disable-gpu",

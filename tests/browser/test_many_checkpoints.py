@@ -9,7 +9,8 @@ from workbench.comparison import compare
 from workbench.comparison_table import write_table
 
 from ..workbench.saved_runs import save_run
-from .test_widgets import changes, data, is_quick, shows
+from .quick import is_quick
+from .test_widgets import changes, data, shows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -55,6 +56,6 @@ def test_200_checkpoints_are_explored_as_quickly_as_three(lab, page, compared, t
     slider = widget.locator(".control-length")
     notebook.slide(slider, example, ["ArrowRight"] * 3)
     assert changes(above, before)[1] != before[1]  # the line at the chosen length has moved
-    is_quick(notebook, slider, example)
+    is_quick(lab, notebook, slider, example)
     page.wait_for_timeout(500)
     widget.screenshot(path=tmp_path / "length-explorer.png")

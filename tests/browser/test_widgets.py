@@ -1,8 +1,5 @@
 """The notebooks' widgets in a real JupyterLab: by mouse and by keys, in time, exported, and without a script that fails."""
 
-import os
-import statistics
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,10 +8,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-pytestmark = pytest.mark.browser
+from .quick import is_quick
 
-MEDIAN_MS, P95_MS = 150, 300
-ROUNDS = 6
+pytestmark = pytest.mark.browser
 
 
 def data(plot: Locator, what: str = "y") -> list:
@@ -34,23 +30,6 @@ def changes(plot: Locator, before: list, what: str = "y") -> list:
             return now
         plot.page.wait_for_timeout(100)
     raise AssertionError("the plot did not change in 10 s")
-
-
-def is_quick(notebook, slider: Locator, plot: Locator) -> None:
-    """Every step of the slider, once it was visited, is drawn in time; a crowded machine cannot tell, and is warned of."""
-    keys = ["ArrowLeft"] * 12 + ["ArrowRight"] * 12
-    notebook.slide(slider, plot, keys)
-    seen = []
-    for _ in range(ROUNDS):
-        times = sorted(notebook.slide(slider, plot, keys))
-        seen.append((round(statistics.median(times)), round(times[int(0.95 * len(times))])))
-        if seen[-1][0] <= MEDIAN_MS and seen[-1][1] <= P95_MS:
-            print(f"{plot.page.title()}: median and 95th percentile {seen[-1]} ms")  # noqa: T201
-            return
-    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
-        warnings.warn(f"the machine is too crowded to time a slider: median and 95th percentile {seen} ms", stacklevel=2)
-        return
-    raise AssertionError(f"median and 95th percentile of {ROUNDS} rounds: {seen} ms, wanted {MEDIAN_MS} and {P95_MS}")
 
 
 def inside(plot: Locator, panel: int) -> bool:
@@ -106,7 +85,7 @@ def test_lengths_and_training_steps_are_explored_and_exported(lab, page, tmp_pat
     assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 10_000
     table = pd.read_csv(lab.folder / "exports" / "length-explorer-1.csv")
     assert {"no dropout, raw", "dropout residual 0.1, bema"} <= set(table["curve"]) and table["x"].max() == 31
-    is_quick(notebook, widget.locator(".control-length"), example)
+    is_quick(lab, notebook, widget.locator(".control-length"), example)
 
     timeline = notebook.widget("workbench-checkpoint-timeline")
     (course,) = shows(timeline, 1)
@@ -114,7 +93,7 @@ def test_lengths_and_training_steps_are_explored_and_exported(lab, page, tmp_pat
     notebook.slide(timeline.locator(".control-length"), course, ["ArrowLeft"] * 5)
     assert "length 10" in changes(course, before)[0]
     timeline.screenshot(path=tmp_path / "checkpoint-timeline.png")
-    is_quick(notebook, timeline.locator(".control-length"), course)
+    is_quick(lab, notebook, timeline.locator(".control-length"), course)
 
 
 def test_widgets_are_told_all_again_where_anywidget_gave_them_up_and_on_a_new_page(lab, page, tmp_path):
@@ -163,7 +142,7 @@ def test_the_mechanism_is_explored(lab, page, tmp_path):
     widget.locator(".workbench-export").click()
     expect(widget.get_by_role("status")).to_contain_text("written: ", timeout=60_000)
     assert (lab.folder / "exports" / "displacement-explorer-2.pdf").read_bytes().startswith(b"%PDF")
-    is_quick(notebook, widget.locator(".control-length"), summary)
+    is_quick(lab, notebook, widget.locator(".control-length"), summary)
 
     attention = notebook.widget("workbench-attention-explorer")
     pattern, rows = shows(attention, 2)
@@ -178,7 +157,7 @@ def test_the_mechanism_is_explored(lab, page, tmp_path):
     expect(pattern).to_contain_text("attention of layer 3, head 2")
     page.wait_for_timeout(500)
     attention.screenshot(path=tmp_path / "attention-explorer.png")
-    is_quick(notebook, attention.locator(".control-length"), pattern)
+    is_quick(lab, notebook, attention.locator(".control-length"), pattern)
 
 
 AT_ONCE = """
@@ -259,7 +238,7 @@ def test_a_head_is_clicked_on_the_ablation_map(lab, page, tmp_path):
     expect(plot).to_contain_text("othello-mini-none, raw · heads ablated by mean, 64 sequences")
     page.wait_for_timeout(500)
     widget.screenshot(path=tmp_path / "ablation-map.png")
-    is_quick(notebook, widget.locator(".control-length"), plot)
+    is_quick(lab, notebook, widget.locator(".control-length"), plot)
 
 
 def test_a_model_is_trained_paused_and_watched(lab, page, tmp_path):

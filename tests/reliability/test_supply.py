@@ -44,6 +44,12 @@ def test_every_pin_but_torch_has_its_hashes_and_no_registry_is_named():
     assert "://" not in plain + hashed + lens4
 
 
+def test_no_kernel_builds_a_grammar_before_it_shows_a_figure():
+    """What plotly's widgets import looks for this package, which takes 3 s; jsonschema wants it from 4.25 on."""
+    pinned = pins((ROOT / "constraints.txt").read_text())
+    assert "rfc3987-syntax" not in pinned and Version(pinned["jsonschema"]) < Version("4.25")
+
+
 def test_all_that_setup_installs_is_pinned():
     """What this package wants and what that wants in turn; CUDA's libraries come with a build of torch."""
     pinned = pins((ROOT / "constraints.txt").read_text())

@@ -14,7 +14,7 @@ from workbench.figures.curves import Curve, one_organism
 from workbench.widgets.choices import Choices
 from workbench.widgets.explorer import Explorer, slider
 from workbench.widgets.metric_panels import PANELS, axis, metric_curves, metric_panels, metric_scales
-from workbench.widgets.redraw import figure_of
+from workbench.widgets.redraw import Json, figure_of
 from workbench.widgets.variants import Variants
 
 SEQUENCES = 200
@@ -34,15 +34,19 @@ class TimelineView:
         self.title = one_organism(table)
         self.table = table[table["step"] > 0]  # a logarithm has no place for step 0
         self.by_length = lru_cache(16)(self._by_length)
+        self._panels = lru_cache(256)(self._draw_panels)
 
     def figure(self, dropout: tuple[str, ...], weights: tuple[str, ...], length: int) -> go.Figure:
         """Every metric over optimiser steps."""
+        return figure_of(*self._panels(dropout, weights, length))
+
+    def _draw_panels(self, dropout: tuple[str, ...], weights: tuple[str, ...], length: int) -> tuple[list[Json], Json]:
         drawn = self.by_length(dropout, weights)[length]
         note = "seen in training" if length <= self.table["train_length"].max() else "longer than any seen in training"
         traces, layout = metric_panels(drawn, metric_scales(drawn), "optimiser step", f"{self.title} · length {length}, {note}")
         for panel in range(1, len(PANELS) + 1):
             layout[axis("x", panel)] |= {"type": "log", "dtick": 1, "tickformat": ",d"}
-        return figure_of(traces, layout)
+        return traces, layout
 
     def _chosen(self, dropout: tuple[str, ...], weights: tuple[str, ...]) -> pd.DataFrame:
         rows = self.table[self.table["dropout"].isin(dropout) & self.table["weights"].isin(weights)]

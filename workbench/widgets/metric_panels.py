@@ -88,7 +88,7 @@ def metric_curves(frame: pd.DataFrame, x: Literal["length", "step"]) -> dict[str
 
 def metric_scales(drawn: Mapping[str, Sequence[Curve]]) -> dict[str, Scale]:
     """The y axis of each metric, which holds all of its curves."""
-    values = {m: pd.concat([curve.points[["value", "seed_high"]].stack() for curve in drawn[m]]) for m in drawn}
+    values = {m: np.concatenate([curve.points[name] for curve in drawn[m] for name in ("value", "seed_high")]) for m in drawn}
     return {metric: scale_for(METRICS[metric], values[metric]) for metric in drawn}
 
 
@@ -121,7 +121,7 @@ def _panel(drawn: Sequence[Curve], scale: Scale, panel: int) -> Iterator[Json]:
         points = curve.points
         text = [
             f"{curve.name}<br>at {x:,}: {value:.3g}, 95 % interval {low:.3g} to {high:.3g}"
-            for x, value, low, high in points[["x", "value", "low", "high"]].itertuples(index=False)
+            for x, value, low, high in zip(*(points[name] for name in ("x", "value", "low", "high")), strict=True)
         ]
         style = dict(
             mode="lines+markers",
