@@ -146,4 +146,4 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_results(tmp_path):
     assert kills / 2 < taken[0] < taken[1]
     assert results(ledger) == results(undisturbed)
     assert [number for number, *_ in results(ledger)] == list(range(trials))  # each completed once
-    print(f"{kills} kills, {taken[0]} of {taken[1]} trials taken up were completed before the last start")  # noqa: T201
+    print(f"{kills} kills, {taken[0]} of {taken[1]} trials taken up completed before the last start, {trials} after")  # noqa: T201
