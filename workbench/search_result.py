@@ -1,7 +1,7 @@
 """What is measured of one trained member of a search and kept in the database: JSON data, a few kilobytes a trial.
 
 Every set of weights is evaluated on the same sequences, so that their differences are paired. Beside raw, ema and bema stand
-two controls, the raw weights with all logits times one number (a temperature), which `measure` describes.
+three controls, raw or ema weights with all logits times one number (a temperature), which `measure` describes.
 """
 
 import math
@@ -22,9 +22,10 @@ from probes.minimal_model import is_minimal
 from workbench.evaluation import BATCH, evaluate_together
 from workbench.training_config import TrainingConfig
 
-SCALED_TO_BEMA, SCALED_TO_NEED = "raw scaled to bema", "raw scaled to need"
-"""Raw weights with their logits scaled, which are evaluated beside raw, ema and bema."""
-CONTRASTS = (("ema", "raw"), ("bema", "raw"), ("bema", "ema"), ("bema", SCALED_TO_BEMA))
+RAW_TO_BEMA, EMA_TO_BEMA, RAW_TO_NEED = "raw scaled to bema", "ema scaled to bema", "raw scaled to need"
+SCALED: dict[str, WeightsName] = {RAW_TO_BEMA: "raw", EMA_TO_BEMA: "ema", RAW_TO_NEED: "raw"}
+"""Variants with scaled logits, and whose logits: evaluated beside raw, ema and bema."""
+CONTRASTS = (("ema", "raw"), ("bema", "raw"), ("bema", "ema"), ("bema", RAW_TO_BEMA), ("bema", EMA_TO_BEMA))
 """The paired differences that are kept, first - second."""
 COMPARED = ("illegal_mass", "total_variation", "uniformity_kl", "misordered", "normalised_dispersion")
 """The metrics whose paired differences are kept."""
@@ -43,9 +44,9 @@ def measure(states: Mapping[WeightsName, State], config: TrainingConfig, sequenc
 
     - `lengths`: 1 .. v - 1.
     - `metrics`: variant -> metric -> mean by length. "raw scaled to bema" has raw's logits times the number that gives it
-      bema's mean displacement over all lengths; "raw scaled to need" times the number that makes its mean displacement at the
-      training length just what an illegal mass of 1 % needs there if logits are tied. Either is left out where a mean
-      displacement is not positive. Scaling leaves `misordered` as it is.
+      bema's mean displacement over all lengths, "ema scaled to bema" likewise ema's; "raw scaled to need" times the number that
+      makes its mean displacement at the training length just what an illegal mass of 1 % needs there if logits are tied. Any is
+      left out where a mean displacement is not positive. Scaling leaves `misordered` as it is.
     - `scale`: those numbers, by variant.
     - `differences`: "first - second" -> metric -> `value`, `low`, `high` by length, on the same sequences, for `CONTRASTS`
       and `COMPARED`.
@@ -56,7 +57,7 @@ def measure(states: Mapping[WeightsName, State], config: TrainingConfig, sequenc
     models = {str(name): with_weights(config.model, states[name]) for name in WEIGHTS}
     pushed: dict[str, dict[str, Any]] = {name: _displacement(models[name], sequences, seed) for name in WEIGHTS}
     scale = _scales(pushed, config)
-    models |= {name: with_weights(config.model, _scaled(states["raw"], factor)) for name, factor in scale.items()}
+    models |= {name: with_weights(config.model, _scaled(states[SCALED[name]], factor)) for name, factor in scale.items()}
     result = _evaluated(models, config.model, sequences, seed) | {"scale": scale, "displacement": pushed}
     if is_minimal(models["raw"]):
         result["certified"] = {name: _certified_lengths(models[name]) for name in WEIGHTS}
@@ -77,15 +78,11 @@ def _displacement(model: Transformer, sequences: int, seed: int) -> dict[str, An
 
 
 def _scales(pushed: Mapping[str, dict[str, Any]], config: TrainingConfig) -> dict[str, float]:
-    raw, bema = pushed["raw"], pushed["bema"]["mean"]
-    at_train_length = raw["by_length"][config.train_length - 1]
+    at_train_length = float(pushed["raw"]["by_length"][config.train_length - 1])
     need = float(needed_gap(TOLERATED_ILLEGAL_MASS, config.train_length, config.model.vocab))
-    scale = {}
-    if raw["mean"] > 0 and bema > 0:
-        scale[SCALED_TO_BEMA] = bema / raw["mean"]
-    if at_train_length > 0:
-        scale[SCALED_TO_NEED] = need / float(at_train_length)
-    return scale
+    wanted = {name: (pushed[SCALED[name]]["mean"], pushed["bema"]["mean"]) for name in (RAW_TO_BEMA, EMA_TO_BEMA)}
+    wanted[RAW_TO_NEED] = (at_train_length, need)
+    return {name: goal / present for name, (present, goal) in wanted.items() if present > 0 and goal > 0}
 
 
 def _scaled(state: State, factor: float) -> dict[str, Tensor]:

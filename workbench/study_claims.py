@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.intervals import CONFIDENCE
-from workbench.search_result import SCALED_TO_BEMA, SCALED_TO_NEED
+from workbench.search_result import EMA_TO_BEMA, RAW_TO_BEMA, RAW_TO_NEED
 from workbench.search_space import SITES
 from workbench.study import OUTCOMES, StudyTables
 from workbench.study_effects import averaging_benefit, dropout_effects
@@ -147,11 +147,15 @@ def _averaging_claims(tables: StudyTables) -> Iterator[Claim]:
         "The bias correction helps: BEMA predicts better than EMA beyond the training length (sampled targets)",
         [check("bema", "ema", outcome, "beyond") for outcome in ERRORS],
     )
-    yield Claim(
-        "controls",
-        "BEMA is more than scaling: it beats the raw weights with all logits scaled to its mean displacement (sampled targets)",
-        [check("bema", SCALED_TO_BEMA, outcome, region) for region in ("beyond", "inside") for outcome in SCALABLE_ERRORS],
-    )
+    for statement, scaled in (
+        ("BEMA is more than scaling: it beats the raw weights", RAW_TO_BEMA),
+        ("The bias correction is more than scaling: BEMA beats EMA", EMA_TO_BEMA),
+    ):
+        yield Claim(
+            "controls",
+            f"{statement} with all logits scaled to its mean displacement (sampled targets)",
+            [check("bema", scaled, outcome, region) for region in ("beyond", "inside") for outcome in SCALABLE_ERRORS],
+        )
     for weights in ("ema", "bema"):
         for region in ("beyond", "inside"):
             shrinks = []
@@ -165,7 +169,7 @@ def _averaging_claims(tables: StudyTables) -> Iterator[Claim]:
 
 
 def _dropout_claims(tables: StudyTables) -> Iterator[Claim]:
-    plain, matched = dropout_effects(tables, "raw"), dropout_effects(tables, SCALED_TO_NEED)
+    plain, matched = dropout_effects(tables, "raw"), dropout_effects(tables, RAW_TO_NEED)
 
     def checks(effects: dict[tuple[str, str, str], Estimate], site: str, outcomes: Sequence[str]) -> list[Check]:
         return [

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from models.config import WEIGHTS
-from workbench.search_result import CONTRASTS, SCALED_TO_NEED
+from workbench.search_result import CONTRASTS, RAW_TO_NEED
 from workbench.search_space import DROPOUT, SITES
 from workbench.search_storage import optuna_warnings_answered
 from workbench.study import OUTCOMES, REGIONS, StudyTables
@@ -27,7 +27,7 @@ DROPOUT_LEVELS = ("off", "low", "high")
 BINS = 5
 """Bins of a continuous parameter, of about equally many trials."""
 OBJECTIVE = ("total_variation", "beyond")
-MATCHED = {"raw": "as trained", SCALED_TO_NEED: "at matched displacement"}
+MATCHED = {"raw": "as trained", RAW_TO_NEED: "at matched displacement"}
 """Weights whose dropout effects are told apart: the second has every trial's logits scaled to one displacement."""
 
 
@@ -156,7 +156,7 @@ def _same_trials(tables: StudyTables, weights: str) -> list[list[tuple[str, str]
 def dropout_table(tables: StudyTables) -> pd.DataFrame:
     """Effects of each site's dropout for each set of weights, and for raw weights at matched displacement."""
     rows = []
-    for weights in (*WEIGHTS, SCALED_TO_NEED):
+    for weights in (*WEIGHTS, RAW_TO_NEED):
         for (site, outcome, region), effect in dropout_effects(tables, weights).items():
             labels = {"site": site, "weights": weights, "region": region, "outcome": outcome}
             rows.append(labels | estimate_columns(effect))

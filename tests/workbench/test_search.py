@@ -22,7 +22,7 @@ from workbench.evaluation import evaluate
 from workbench.fleet import Fleet
 from workbench.search import _choose, search
 from workbench.search_ledger import Ledger, completed_trials
-from workbench.search_result import SCALED_TO_BEMA, SCALED_TO_NEED, measure, objective
+from workbench.search_result import EMA_TO_BEMA, RAW_TO_BEMA, RAW_TO_NEED, measure, objective
 from workbench.search_space import SearchSpace
 from workbench.search_storage import optuna_warnings_answered, shown_url
 
@@ -164,15 +164,17 @@ def test_scaled_controls_have_the_displacement_they_are_named_for(norm):
         states[name]["unembed.W_U"] = -push * torch.eye(config.model.width, 8)
     result = measure(states, config, SEQUENCES)
     pushed = {name: result["displacement"][name] for name in ("raw", "bema")}
-    assert result["scale"][SCALED_TO_BEMA] == pytest.approx(0.9 / 0.5, rel=1e-4)
-    assert result["scale"][SCALED_TO_BEMA] == pytest.approx(pushed["bema"]["mean"] / pushed["raw"]["mean"], rel=1e-4)
+    assert result["scale"][RAW_TO_BEMA] == pytest.approx(0.9 / 0.5, rel=1e-4)
+    assert result["scale"][RAW_TO_BEMA] == pytest.approx(pushed["bema"]["mean"] / pushed["raw"]["mean"], rel=1e-4)
     need = needed_gap(0.01, config.train_length, 8)
     at_train_length = pushed["raw"]["by_length"][config.train_length - 1]
-    assert result["scale"][SCALED_TO_NEED] == pytest.approx(need / at_train_length, rel=1e-4)
-    metrics = pd.DataFrame({name: result["metrics"][name]["illegal_mass"] for name in ("raw", "bema", SCALED_TO_BEMA)})
-    np.testing.assert_allclose(metrics[SCALED_TO_BEMA], metrics["bema"], rtol=1e-4)  # here scaling is all there is to bema
-    assert (metrics["raw"] > metrics["bema"]).all()
-    assert result["metrics"][SCALED_TO_BEMA]["misordered"] == result["metrics"]["raw"]["misordered"]
+    assert result["scale"][RAW_TO_NEED] == pytest.approx(need / at_train_length, rel=1e-4)
+    assert result["scale"][EMA_TO_BEMA] == pytest.approx(0.9 / 0.7, rel=1e-4)
+    metrics = pd.DataFrame({name: of["illegal_mass"] for name, of in result["metrics"].items()})
+    for scaled, present in ((RAW_TO_BEMA, "raw"), (EMA_TO_BEMA, "ema")):
+        np.testing.assert_allclose(metrics[scaled], metrics["bema"], rtol=1e-4)  # here scaling is all there is to bema
+        assert (metrics[present] > metrics["bema"]).all()
+        assert result["metrics"][scaled]["misordered"] == result["metrics"][present]["misordered"]
     assert ("certified" in result) == (norm == "none")
 
 

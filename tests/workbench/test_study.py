@@ -13,7 +13,7 @@ import pytest
 
 from workbench.commands.study import study as study_command
 from workbench.figures.study import NORM_LABELS, averaging_by_length, displacement_decay
-from workbench.search_result import SCALED_TO_BEMA
+from workbench.search_result import EMA_TO_BEMA, RAW_TO_BEMA
 from workbench.search_space import SITES
 from workbench.search_storage import open_storage
 from workbench.study import REGIONS, read_studies, region_outcomes, study_tables
@@ -93,7 +93,8 @@ def test_verdicts_tell_what_was_planted(table):
 
     assert of("-EMA predicts better than the raw weights beyond") == "supported"
     assert of("-BEMA predicts better than the raw weights inside") == "supported"
-    assert of("bias correction") == "not supported"
+    assert of("bias correction helps") == "not supported"
+    assert of("bias correction is more than scaling") == "supported"
     assert of("-EMA raises the share") == "not supported"
     assert of("BEMA raises the share") == "mixed"  # planted beyond the training length alone
     assert of("more than scaling: it beats") == "supported"
@@ -158,7 +159,7 @@ def test_averages_by_how_they_were_set_are_told_by_what_they_were_at_the_end(tab
     assert ema["at"].tolist() == [pytest.approx(np.median(part)) for part in np.split(horizon, ema["trials"].cumsum()[:-1])]
     assert ema["value"].to_numpy() == pytest.approx(BENEFIT, abs=0.01) and (ema["better"] == 1).all()
     alpha = rows[rows["setting"] == "alpha"]
-    assert set(alpha["contrast"]) == {f"bema − {second}" for second in ("raw", "ema", SCALED_TO_BEMA)}
+    assert set(alpha["contrast"]) == {f"bema − {second}" for second in ("raw", "ema", RAW_TO_BEMA, EMA_TO_BEMA)}
     assert alpha["at"].between(0, 1).all()
 
 
