@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from workbench.commands.study import study as study_command
-from workbench.figures.study import NORM_LABELS, averaging_by_length, displacement_decay
+from workbench.figures.study import NORM_LABELS, averaging_by_length, averaging_by_setting_figure, displacement_decay
 from workbench.search_result import EMA_TO_BEMA, RAW_TO_BEMA
 from workbench.search_space import SITES
 from workbench.search_storage import open_storage
@@ -161,6 +161,20 @@ def test_averages_by_how_they_were_set_are_told_by_what_they_were_at_the_end(tab
     alpha = rows[rows["setting"] == "alpha"]
     assert set(alpha["contrast"]) == {f"bema − {second}" for second in ("raw", "ema", RAW_TO_BEMA, EMA_TO_BEMA)}
     assert alpha["at"].between(0, 1).all()
+
+
+def test_averages_by_setting_are_drawn_but_for_what_scaling_leaves_as_it_is(tables):
+    traces = averaging_by_setting_figure(averaging_by_setting(tables)).data
+    by_name = {name: [trace for trace in traces if trace.name == name] for name in {trace.name for trace in traces}}
+    assert {name: len(drawn) for name, drawn in by_name.items()} == {
+        "ema − raw": 2,
+        "bema − raw": 2,
+        "bema − ema": 2,
+        f"bema − {RAW_TO_BEMA}": 1,
+        f"bema − {EMA_TO_BEMA}": 1,
+    }
+    assert all(drawn[0].showlegend for drawn in by_name.values())
+    assert np.mean(by_name[f"bema − {EMA_TO_BEMA}"][0].y) == pytest.approx(BENEFIT / 2, abs=0.01)
 
 
 def test_rank_correlations_and_best_trials_point_the_planted_way(tables):

@@ -19,9 +19,10 @@ from workbench.figures.theme import (
     dropout_styles,
     length_axis,
 )
+from workbench.search_result import SCALED
 from workbench.search_space import SITES
 from workbench.study import OUTCOMES, REGIONS, StudyTables
-from workbench.study_claims import post_norm_slope
+from workbench.study_claims import SCALABLE_ERRORS, post_norm_slope
 from workbench.study_effects import MATCHED
 from workbench.study_intervals import mean
 
@@ -88,7 +89,8 @@ def _band(fig: go.Figure, change: pd.DataFrame, name: str, colour: str, dash: st
 def averaging_by_setting_figure(settings: pd.DataFrame) -> go.Figure:
     """What averages change beyond the training length by how they were set: mean paired differences with 95 % intervals.
 
-    Columns: EMA by the steps it looked back, BEMA by alpha, both logarithmic. Rows: illegal mass and misordered inputs.
+    Columns: EMA by the steps it looked back, BEMA by alpha, both logarithmic. Rows: illegal mass, and misordered inputs, which
+    a scaling of logits leaves as they are, so that contrasts with scaled weights are not drawn there.
 
     Args:
         settings: rows of `study_effects.averaging_by_setting`.
@@ -97,7 +99,10 @@ def averaging_by_setting_figure(settings: pd.DataFrame) -> go.Figure:
     fig = make_subplots(len(outcomes), len(kinds), shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.05)
     for number, (contrast, rows) in enumerate(settings[settings["region"] == "beyond"].groupby("contrast", sort=False)):
         col = kinds.index(rows["setting"].iloc[0]) + 1
+        scaled = str(contrast).split(" − ")[1] in SCALED
         for row, outcome in enumerate(outcomes, start=1):
+            if scaled and outcome not in SCALABLE_ERRORS:
+                continue
             points = rows[rows["outcome"] == outcome].sort_values("at")
             trace = go.Scatter(
                 x=points["at"].astype(float) * (1 + 0.06 * (number - 2) * (col > 1)),  # beside one another
