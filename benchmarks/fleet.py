@@ -9,7 +9,8 @@ a ratio is the median of the ratios within a round. `fleet_vs_hooked` is at the 
 the settings where the model does not fold into v x v tables. Figures are model-steps a CPU second, and what 256 trials of
 5,000 steps in fleets of 16 would take at the study's settings in minutes of one CPU.
 
-On a GPU: seconds of the clock, 512 members, compiled, at v = 32, width 40, training length 8, batch 128, without dropout.
+On a GPU: seconds of the clock, 512 members, compiled, at v = 32, width 40, training length 8, batch 128: without dropout, and
+with dropout at all sites and uniform targets.
 """
 
 import argparse
@@ -74,13 +75,10 @@ SETTINGS = (
     Setting("two_layers_mlp", STUDY | {"layers": 2, "mlp_width": 128, "norm": "pre", "positions": "learned"} | ALL_SITES),
 )
 
+PROTOTYPE = {"vocab": 32, "width": 40, "head_width": 40, "batch": 128, "train_length": 8}
 SETTINGS_ON_GPU = (
-    Setting(
-        "v32",
-        {"vocab": 32, "width": 40, "head_width": 40, "batch": 128, "train_length": 8},
-        folds=True,
-        members=MEMBERS_ON_GPU,
-    ),
+    Setting("v32", PROTOTYPE, folds=True, members=MEMBERS_ON_GPU),
+    Setting("v32_soft_all_sites", PROTOTYPE | ALL_SITES | {"targets": "soft"}, members=MEMBERS_ON_GPU),
 )
 
 

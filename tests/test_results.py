@@ -1,11 +1,18 @@
 """Committed results are what their scripts measure."""
 
+import io
 import runpy
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+from workbench.study import read_studies
+from workbench.study_report import MAKERS
+
+DOCS = Path(__file__).parents[1] / "docs"
+RESULTS = DOCS / "results"
+SLOW_TABLES = ("claims", "averaging", "dropout", "importances", "partial-dependence")
 
 
 def test_a_row_of_the_displacement_table_is_what_its_script_measures():
@@ -16,3 +23,12 @@ def test_a_row_of_the_displacement_table_is_what_its_script_measures():
     pd.testing.assert_series_equal(
         found.astype(float), table.loc[name, found.index].astype(float), check_names=False, rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TABLES else name for name in MAKERS]
+)
+def test_a_table_of_the_bundled_study_is_what_the_study_command_makes(name):
+    (tables,) = read_studies("set-complement-v16")
+    made = pd.read_csv(io.StringIO(MAKERS[name](tables).to_csv(index=False)))
+    pd.testing.assert_frame_equal(made, pd.read_csv(DOCS / "studies" / tables.name / f"{name}.csv"), rtol=1e-6)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from einops import rearrange
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from models.config import DropoutRates, ModelConfig
@@ -37,6 +38,7 @@ class MemberBatches:
         self.seed_states = np.array([seed_state(config.seed) for config in configs], np.uint64)
         self.on_device = torch.from_numpy(self.seed_states.view(np.int64)).to(self.device)
         self.soft = np.array([config.targets == "soft" for config in configs])
+        self.soft_members = torch.from_numpy(np.flatnonzero(self.soft)).to(self.device)
 
     def draw(self, step: int) -> Sequences:
         """The sequences of optimiser step `step` >= 1."""
@@ -61,16 +63,19 @@ class MemberBatches:
         tokens, following = sequences[:, :, :-1], sequences[:, :, 1:]
         shares = torch.zeros(*following.shape, self.task.vocab, dtype=dtype, device=sequences.device)
         shares.scatter_(-1, following[..., None], 1.0)
-        for member in np.flatnonzero(self.soft):
-            if self.task.name == "set-complement":  # as its `legal`, without asking the device whether the input is valid
-                legal = F.one_hot(tokens[member], self.task.vocab).cumsum(dim=1) == 0
-            else:
-                legal = self.task.legal(tokens[member].cpu()).to(sequences.device)
-            shares[member] = legal.to(dtype) / legal.sum(dim=-1, keepdim=True).clamp(min=1)
+        if self.soft.any():
+            legal = self._legal(tokens[self.soft_members])
+            shares[self.soft_members] = legal.to(dtype) / legal.sum(dim=-1, keepdim=True).clamp(min=1)
         if self.task.pad is None:
             return shares / following[0].numel()
         shares = shares.masked_fill((following == self.task.pad)[..., None], 0)
         return shares / shares.sum(dim=(1, 2, 3), keepdim=True)
+
+    def _legal(self, tokens: Int64[Tensor, "member batch position"]) -> Bool[Tensor, "member batch position vocab"]:
+        if self.task.name == "set-complement":  # as its `legal`, without asking the device whether the input is valid
+            return F.one_hot(tokens, self.task.vocab).cumsum(dim=2) == 0
+        legal = self.task.legal(rearrange(tokens, "member batch position -> (member batch) position").cpu())
+        return rearrange(legal.to(self.device), "(member batch) ... -> member batch ...", member=len(tokens))
 
 
 def stacked_permutations(
@@ -101,6 +106,7 @@ class MemberMasks:
         else:
             self.seed_states = _signed([seed_state(Draw.DROPOUT.stream(config.seed)) for config in configs], self.device)
             self.site_rates = [self._rates_at(site).to(self.device, dtype) for site, _ in self.calls]
+            self.counters = [counters.to(self.device) for counters in mask_counters([shape for _, shape in self.calls])]
             self.counted = torch.compile(counted_masks)
 
     def _rates_at(self, site: DropoutSite) -> Float[Tensor, "member"]:
@@ -112,7 +118,7 @@ class MemberMasks:
             return []
         if self.device != "cpu":
             states = mix(self.seed_states + as_signed(GOLDEN * (step + 1)))
-            return self.counted(states, self.site_rates, [shape for _, shape in self.calls])
+            return self.counted(states, self.site_rates, self.counters)
         members = len(self.configs)
         seeds = np.array([dropout_seed(config.seed, step) for config in self.configs], np.uint64)
         for_members(fleet_draws.seed_generators, members, seeds, self.states, self.used)
@@ -135,17 +141,26 @@ def kept(rates: Float[Tensor, "member"], drawn_in: torch.dtype, dtype: torch.dty
     return np.array(thresholds, np.uint64), (1 / (1 - rates).to(dtype)).numpy()
 
 
+def mask_counters(shapes: Sequence[torch.Size]) -> list[Int64[Tensor, "..."]]:
+    """What `counted_masks` adds to a state for each element of masks of these shapes: draws 0, 1, 2, ... of a stream.
+
+    They are made beforehand, since torch.compile would fold the product into an index, which overflows.
+    """
+    counters = torch.arange(1, 1 + sum(shape.numel() for shape in shapes)) * as_signed(GOLDEN)
+    parts = counters.split([shape.numel() for shape in shapes])
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
 def counted_masks(
-    states: Int64[Tensor, "member"], rates: Sequence[Float[Tensor, "member"]], shapes: Sequence[torch.Size]
+    states: Int64[Tensor, "member"], rates: Sequence[Float[Tensor, "member"]], counters: Sequence[Int64[Tensor, "..."]]
 ) -> list[Mask]:
-    """Masks from draws 0, 1, 2, ... of each member's state, of which the 24 high bits are compared with its rate."""
-    masks, start = [], 1
-    for rate, shape in zip(rates, shapes, strict=True):
-        counters = torch.arange(start, start + shape.numel(), device=states.device)
-        drawn = (mix(states[:, None] + counters * as_signed(GOLDEN)) >> 40) & 0xFFFFFF
-        survives = drawn >= torch.ceil(rate.double() * 2**24)[:, None]
-        masks.append((survives / (1 - rate)[:, None]).unflatten(1, shape))
-        start += shape.numel()
+    """Masks from the draws that `mask_counters` counts in each member's state: the 24 high bits are compared with its rate."""
+    masks = []
+    for rate, counter in zip(rates, counters, strict=True):
+        of_member = (-1, *[1] * counter.ndim)
+        drawn = (mix(states.view(of_member) + counter) >> 40) & 0xFFFFFF
+        survives = drawn >= torch.ceil(rate.double() * 2**24).view(of_member)
+        masks.append(survives / (1 - rate).view(of_member))
     return masks
 
 

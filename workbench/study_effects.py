@@ -164,14 +164,25 @@ def dropout_table(tables: StudyTables) -> pd.DataFrame:
 
 
 def rank_table(tables: StudyTables) -> pd.DataFrame:
-    """Spearman's correlation of each site's dropout rate with each outcome (raw weights): all trials, and where it is on."""
+    """Spearman's correlation of each site's dropout rate with each outcome (raw weights).
+
+    Among all trials, as they are and with all else that was drawn held equal (the terms of `design` but for the site's own),
+    and among those where the site is on. Ranks take no notice of how far the best and worst trials lie out, as the regression
+    of `dropout_effects` does.
+    """
     rows = []
     for site in SITES:
         for outcome, region in _outcomes_and_regions():
             values = tables.outcome(outcome, region, "raw")
-            rates = tables.trials.loc[values.index, f"dropout_{site}"]
-            for among, chosen in (("all trials", rates >= 0), ("site on", rates > 0)):
-                estimate = rank_correlation(rates[chosen].to_numpy(), values[chosen].to_numpy())
+            drawn = tables.trials.loc[values.index]
+            rates, on = drawn[f"dropout_{site}"].to_numpy(), drawn[f"dropout_{site}"] > 0
+            others = design(drawn).drop(columns=f"dropout_{site}", errors="ignore").to_numpy()
+            for among, chosen, held_equal in (
+                ("all trials", np.full(len(values), True), None),
+                ("all trials, all else held equal", np.full(len(values), True), others),
+                ("site on", on.to_numpy(), None),
+            ):
+                estimate = rank_correlation(rates[chosen], values.to_numpy()[chosen], held_equal)
                 labels = {"site": site, "among": among, "region": region, "outcome": outcome}
                 rows.append(labels | estimate_columns(estimate))
     return pd.DataFrame(rows).dropna(subset="value")

@@ -120,17 +120,29 @@ def regression(
     ]
 
 
-def rank_correlation(first: Float[np.ndarray, "trial"], second: Float[np.ndarray, "trial"]) -> Estimate:
-    """Spearman's rank correlation, in [-1, 1]; NaN where either is constant. Trials are drawn again with their ranks anew."""
+def rank_correlation(
+    first: Float[np.ndarray, "trial"],
+    second: Float[np.ndarray, "trial"],
+    held_equal: Float[np.ndarray, "trial term"] | None = None,
+) -> Estimate:
+    """Spearman's rank correlation, in [-1, 1]; NaN where either is constant. Trials are drawn again with their ranks anew.
+
+    With `held_equal`, terms of which one is constant, the partial one: of what the terms leave of both ranks in least squares.
+    """
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Estimate(np.nan, np.full(RANK_REPLICATES, np.nan), len(first))
-    drawn = np.random.default_rng(SEED).integers(0, len(first), (RANK_REPLICATES, len(first)))
-    ranks = [stats.rankdata(values[drawn], axis=1) for values in (first, second)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    spread = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    terms = np.ones((len(first), 1)) if held_equal is None else held_equal
+    again = np.random.default_rng(SEED).integers(0, len(first), (RANK_REPLICATES, len(first)))
+    drawn = np.concatenate([np.arange(len(first))[None], again])
+    basis = np.linalg.qr(terms[drawn])[0]
+    left = []
+    for values in (first, second):
+        rank = stats.rankdata(values[drawn], axis=1)
+        left.append(rank - np.einsum("rtb,rsb,rs->rt", basis, basis, rank, optimize=True))
+    spread = np.sqrt((left[0] ** 2).sum(axis=1) * (left[1] ** 2).sum(axis=1))
     with np.errstate(invalid="ignore"):
-        replicates = (centred[0] * centred[1]).sum(axis=1) / spread
-    return Estimate(float(stats.spearmanr(first, second).statistic), replicates, len(first))
+        correlation = (left[0] * left[1]).sum(axis=1) / np.where(spread > 0, spread, np.nan)
+    return Estimate(float(correlation[0]), correlation[1:], len(first))
 
 
 def best_mean(values: Float[np.ndarray, "trial"], k: int, draws: int, seed: int) -> Estimate:

@@ -181,6 +181,9 @@ def test_rank_correlations_and_best_trials_point_the_planted_way(tables):
     ranks = rank_table(tables).set_index(["site", "among", "region", "outcome"])
     assert ranks.loc[("residual", "all trials", "beyond", "illegal_mass"), "ci_low"] > 0
     assert ranks.loc[("attention", "all trials", "beyond", "illegal_mass"), "ci_high"] < 0
+    equal = ranks.xs(("all trials, all else held equal", "beyond", "illegal_mass"), level=("among", "region", "outcome"))
+    assert equal.loc["residual", "ci_low"] > 0 > equal.loc["attention", "ci_high"]
+    assert equal.loc["embedding", "ci_low"] < 0 < equal.loc["embedding", "ci_high"]
     best = best_table(tables).set_index("remedy")
     assert best.loc["ema", "difference_high"] < 0
     assert best.loc["dropout attention", "difference_high"] < 0

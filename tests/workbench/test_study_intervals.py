@@ -75,6 +75,20 @@ def test_rank_correlation_is_spearmans_and_its_interval_has_the_known_width():
     assert np.isnan(rank_correlation(np.ones(10), x[:10]).value)
 
 
+def test_a_rank_correlation_with_the_rest_held_equal_is_the_partial_one():
+    random = np.random.default_rng(5)
+    common = random.normal(size=(300, 2))
+    x, y = (np.exp(common @ (1, -0.5) + random.normal(size=300)) for _ in range(2))  # nothing in common but that
+    terms = np.column_stack([common, np.ones(300)])
+    estimate = rank_correlation(x, y, terms)
+    precision = np.linalg.inv(np.cov(np.stack([stats.rankdata(x), stats.rankdata(y), *common.T])))
+    assert estimate.value == pytest.approx(-precision[0, 1] / np.sqrt(precision[0, 0] * precision[1, 1]), abs=1e-9)
+    low, high = estimate.interval()
+    assert low < 0 < high < 0.2 < 0.4 < rank_correlation(x, y).interval()[0]
+    driven = rank_correlation(x, y + 3 * x, terms)
+    assert driven.interval()[0] > 0.3
+
+
 def test_the_best_of_fewer_draws_is_the_mean_over_all_subsets():
     values = np.array([3.0, 1.0, 4.0, 1.5, 9.0, 2.6])
     expected = np.mean([sorted(subset)[:2] for subset in itertools.combinations(values, 4)])
