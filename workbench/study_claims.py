@@ -1,10 +1,10 @@
 """The claims under test, each as checks that an interval can pass: supported, not supported or mixed, with the numbers.
 
 A check names a number and the values the claim predicts for it. It passes where the whole interval lies inside them, is
-opposed where it lies wholly outside, and is open otherwise. Intervals are widened (Bonferroni) so that with about 95 %
-probability ALL checks of a study cover their true values at once: about, since an interval that far out in the tails is an
-approximation. A claim is supported where all its checks pass, not supported where none
-does, and mixed otherwise.
+opposed where it lies wholly outside, and is open otherwise. Intervals are widened (Bonferroni) so that with 95 % probability
+ALL checks of a study cover their true values at once. That level is nominal: so far out in the tails an interval is an
+approximation, and for means of skewed differences misses more often (`docs/results/interval_coverage.py` draws how often). A
+claim is supported where all its checks pass, not supported where none does, and mixed otherwise.
 
 That dropout counters attention dispersion, and EMA noisy updates, is the abstract of arXiv 2510.08341 (first version); what
 either does to displacements, to certified lengths, at matched displacement or without label noise, and BEMA against EMA, are

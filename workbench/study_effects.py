@@ -40,12 +40,15 @@ def estimate_columns(estimate: Estimate) -> dict[str, float | int]:
 def averaging_benefit(
     tables: StudyTables, first: str, second: str, outcome: str, region: str, targets: str | None = None
 ) -> Estimate:
-    """Mean paired difference, first - second, of an outcome over trials (of one kind of targets, unless None)."""
-    difference = _paired(tables, first, second, outcome, region, targets)
+    """Mean over trials of `paired_difference`."""
+    difference = paired_difference(tables, first, second, outcome, region, targets)
     return mean(difference.to_numpy(), difference.index.to_numpy())
 
 
-def _paired(tables: StudyTables, first: str, second: str, outcome: str, region: str, targets: str | None = None) -> pd.Series:
+def paired_difference(
+    tables: StudyTables, first: str, second: str, outcome: str, region: str, targets: str | None = None
+) -> pd.Series:
+    """First - second of an outcome by number of the trial, where both exist (of one kind of targets, unless None)."""
     difference = (tables.outcome(outcome, region, first) - tables.outcome(outcome, region, second)).dropna()
     if targets is not None:
         difference = difference[tables.trials.loc[difference.index, "targets"] == targets]
@@ -62,7 +65,7 @@ def averaging_table(tables: StudyTables) -> pd.DataFrame:
     for first, second in CONTRASTS:
         for targets in ("hard", "soft"):
             for outcome, region in _outcomes_and_regions():
-                difference = _paired(tables, first, second, outcome, region, targets)
+                difference = paired_difference(tables, first, second, outcome, region, targets)
                 if len(difference) < 2:
                     continue
                 contrast = {"contrast": f"{first} − {second}", "targets": targets, "region": region, "outcome": outcome}
@@ -94,7 +97,7 @@ def averaging_by_setting(tables: StudyTables) -> pd.DataFrame:
     for first, second in CONTRASTS:
         setting, drawn = settings[first]
         for outcome, region in _outcomes_and_regions():
-            difference = _paired(tables, first, second, outcome, region, "hard")
+            difference = paired_difference(tables, first, second, outcome, region, "hard")
             for at, chosen in _bins(drawn.reindex(difference.index)):
                 labels = {"contrast": f"{first} − {second}", "setting": setting, "at": at, "region": region, "outcome": outcome}
                 rows.append(labels | _difference_columns(difference[chosen], outcome))

@@ -114,11 +114,13 @@ def _comparisons_note(claims: pd.DataFrame) -> str:
     each = 100 * (1 - (1 - CONFIDENCE) / count)
     words = (
         f"The verdicts rest on {count} checks of {claims['statement'].nunique()} claims. So that all of them hold at once with "
-        f"about 95 % probability, each is judged by its {each:.2f} % interval (Bonferroni), the wide one below: it passes "
+        f"95 % probability, each is judged by its {each:.2f} % interval (Bonferroni), the wide one below: it passes "
         "where the whole interval lies in what the claim predicts, shows the opposite where it lies wholly outside, else it is "
         "open. "
         "A claim is supported where all its checks pass, not supported where none does (which can mean too few trials), and "
-        "mixed otherwise. The tables further down are exploratory: of their 95 % intervals one in twenty is expected to miss. "
+        "mixed otherwise. That level is nominal: so far out in the tails intervals are approximations, and those of means of "
+        "skewed differences miss more often (the project's findings say how often). The tables further down are exploratory: "
+        "of their 95 % intervals one in twenty is expected to miss. "
         "What of an importance is chance is told by shuffling the outcomes over the trials, of which one in twenty exceeds "
         "<i>chance</i>. Averaging settings cannot matter to raw weights."
     )

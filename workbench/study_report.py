@@ -97,10 +97,9 @@ def trial_table(tables: StudyTables) -> pd.DataFrame:
 
 def commands(tables: StudyTables, url: str, out: str | os.PathLike[str]) -> str:
     """The command lines that make the search and its report."""
-    shown = shown_url(url) if "://" in url else url
-    searched = shown if "://" in url else "sqlite:///search.db"  # a bundled study was searched elsewhere
-    space, storage = tables.space, ["--storage", searched]
+    storage = shown_url(url) if "://" in url else f"sqlite:///{tables.name}.db"  # a bundled study, to be made anew
+    space = tables.space
     search = ["workbench", "search", "set-complement", "--vocab", space.vocab, "--trials", len(tables.trials)]
-    search += ["--steps", space.steps, "--seed", space.seed, "--sequences", tables.sequences, *storage]
-    study = ["workbench", "study", shown, "--out", Path(out)]
+    search += ["--steps", space.steps, "--seed", space.seed, "--sequences", tables.sequences, "--storage", storage]
+    study = ["workbench", "study", storage, "--out", Path(out)]
     return " && ".join(shlex.join(map(str, words)) for words in (search, study))

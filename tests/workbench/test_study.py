@@ -339,7 +339,9 @@ def test_the_bundled_study_is_the_one_reported_in_the_docs():
     reported = pd.read_csv(Path(__file__).parents[2] / "docs" / "studies" / tables.name / "trials.csv")
     ours = trial_table(tables).reset_index(drop=True).astype({"diverged": float})
     pd.testing.assert_frame_equal(ours, reported, check_dtype=False, rtol=1e-6)
-    assert commands(tables, "set-complement-v16", "studies").endswith("workbench study set-complement-v16 --out studies")
+    assert commands(tables, "set-complement-v16", "studies").endswith(
+        "workbench study sqlite:///set-complement-v16.db --out studies"
+    )
 
 
 def _written(path, script):

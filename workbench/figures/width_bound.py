@@ -36,6 +36,8 @@ def bound_maps(rows: pd.DataFrame, weights: str = "raw") -> go.Figure:
                 texttemplate="%{text}",
                 colorscale=SEQUENTIAL,
                 reversescale=col == 2,
+                zmin=0 if col == 1 else None,
+                zmax=vocab - 1 if col == 1 else None,
                 colorbar=dict(x=0.41 if col == 1 else 1.01, thickness=12),
             ),
             row=1,
