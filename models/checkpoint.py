@@ -199,13 +199,22 @@ def read_card(folder: str | os.PathLike[str]) -> Card:
 
 
 def read_weights(folder: str | os.PathLike[str], weights: WeightsName, card: Card | None = None) -> dict[str, Tensor]:
-    """One set of weights in float32 (bundled ones are stored in bfloat16), checked against the card's sha256."""
+    """One set of weights in float32 (bundled ones are stored in bfloat16), checked against the card's sha256.
+
+    Raises CheckpointError for what cannot be read, is not what the card says, or holds numbers that are not finite.
+    """
     card = card or read_card(folder)
     if weights not in card.weights:
         raise CheckpointError(
             f"checkpoint {folder} has no '{weights}' weights; it has {', '.join(card.weights)}: choose one of these"
         )
     tensors = _read_tensors(Path(folder), f"{weights}.safetensors", card)
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"{Path(folder) / weights}.safetensors has numbers in {name} that are not finite, and no prediction is made of "
+                "such weights; restore it from a copy or train again"
+            )
     return {name: tensor.float() if tensor.dtype == torch.bfloat16 else tensor for name, tensor in tensors.items()}
 
 

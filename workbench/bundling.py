@@ -22,15 +22,17 @@ def bundle(
 
     Args:
         run: a run made by `workbench train`.
-        out: the folder to make.
+        out: the folder to make; an empty one may be there.
         steps: which checkpoints; all of them when None.
         dtype: what weights are rounded to; bfloat16 keeps 8 significant bits.
 
     Raises:
         RunError: the run has no checkpoint, or not one of the steps asked for, or its `run.json` cannot be read.
-        FileExistsError: a checkpoint is in `out` already.
+        FileExistsError: something is in `out` already, or it is a file.
     """
     run, out = Path(run), Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise FileExistsError(f"{out} exists already and is no empty folder; choose another folder or delete it first")
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
     if not found:
         raise RunError(f"{run} has no checkpoints; give a run made by workbench train")

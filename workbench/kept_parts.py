@@ -10,29 +10,67 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from pydantic import JsonValue
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from models.checkpoint import read_safetensors
 from models.durable import write_file
-from models.plain_file import read_plain
+from models.plain_file import read_plain, require_plain
+from workbench.parquet_file import UNREADABLE
 
 SETTINGS_FILE = "settings.json"
+SETTINGS_KEY, FINGERPRINT = "settings", b"fingerprint"
+"""Where in their metadata a part, and a part of a comparison, say what they were made with."""
 MAX_SETTINGS_BYTES, MAX_PART_BYTES = 1 << 20, 1 << 31
 
 Part = dict[str, Tensor]
 
 
 def remove_parts(folder: Path) -> None:
-    """Deletes what was kept in a folder, of whatever settings, and that folder and the one it lies in where they are empty."""
-    for pattern in (SETTINGS_FILE, "*.safetensors", "*.parquet"):
-        for file in folder.glob(pattern):
+    """Deletes what was kept in a folder, of whatever settings, and that folder and the one it lies in where they are empty.
+
+    Files that do not say that they are kept parts are somebody else's and stay.
+    """
+    digests = set()
+    for file in folder.glob("*.safetensors"):
+        if (digest := _digest_told(file)) is not None:
+            digests.add(digest)
             file.unlink()
+    for file in folder.glob("*.parquet"):
+        if _fingerprint_told(file) == file.stem.encode():
+            file.unlink()
+    with suppress(OSError, ValueError, RecursionError):
+        if _digest(json.loads(read_plain(folder / SETTINGS_FILE, MAX_SETTINGS_BYTES))) in digests:
+            (folder / SETTINGS_FILE).unlink()
     with suppress(OSError):
         folder.rmdir()
         folder.parent.rmdir()
+
+
+def _digest_told(file: Path) -> str | None:
+    """The digest of settings that a part of `KeptParts` names; None for any other file."""
+    try:
+        require_plain(file, MAX_PART_BYTES)
+        with safe_open(file, "pt") as opened:
+            return (opened.metadata() or {}).get(SETTINGS_KEY)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _fingerprint_told(file: Path) -> bytes | None:
+    """The fingerprint that a part of a comparison names; None for any other file."""
+    try:
+        require_plain(file, MAX_PART_BYTES)
+        return (pq.read_metadata(file).metadata or {}).get(FINGERPRINT)
+    except UNREADABLE:
+        return None
+
+
+def _digest(settings: object) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 class KeptParts:
@@ -52,7 +90,7 @@ class KeptParts:
             raise ValueError(
                 f"{file} is damaged, so nobody knows what its parts hold; delete {folder} and measure again"
             ) from error
-        self._digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        self._digest = _digest(wanted)
         differing = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
         if differing:
             name = differing[0]
@@ -75,7 +113,7 @@ class KeptParts:
                     return part
             file.unlink()
         part = {key: tensor.contiguous() for key, tensor in make().items()}
-        write_file(file, save(part, {"settings": self._digest}))
+        write_file(file, save(part, {SETTINGS_KEY: self._digest}))
         return part
 
     def _read(self, file: Path, most: int) -> bytes:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from models.checkpoint import CARD_FILE
 from models.config import Config
-from models.durable import open_to_append, remove_leftovers, write_file, writing
+from models.durable import TEMPORARY_PREFIX, open_to_append, remove_leftovers, write_file, writing
 from models.plain_file import read_plain
 from workbench.training_config import TrainingConfig, changed_fields
 
@@ -115,7 +115,9 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give a folder for the run")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK_FILE).exists() and not (folder / RUN_FILE).exists():
+    if (folder / RUN_FILE).exists():
+        read_run(folder)  # before anything is touched: it may be another program's
+    elif folder.is_dir() and any(not _is_of_a_run(path.name) for path in folder.iterdir()):
         raise RunError(f"{folder} holds files that are no run of ours; give an empty or new folder")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +135,11 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
                     "give the same options to go on with it, or another folder"
                 )
         yield Run(folder, record)
+
+
+def _is_of_a_run(name: str) -> bool:
+    """Whether a run that was killed before its record was written may have left it, or one that lost its record."""
+    return name in (LOCK_FILE, METRICS_FILE, "checkpoints") or name.startswith(TEMPORARY_PREFIX)
 
 
 def _require_whole(checkpoints: Path) -> None:

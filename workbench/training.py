@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from models.checkpoint import Card, TrainerState, read_trainer, read_weights, run_checkpoints, save_checkpoint
+from models.checkpoint import Card, TrainerState, read_card, read_trainer, read_weights, run_checkpoints, save_checkpoint
 from workbench.config_options import command_options
 from workbench.fleet_threads import torch_threads
 from workbench.loggers import Log, LoggerName, Row, open_loggers, refuse_missing
@@ -20,7 +20,7 @@ from workbench.metrics import position_metrics
 from workbench.processes import Processes, launched_processes
 from workbench.run import Run, RunError, RunRecord, open_run, package_versions
 from workbench.trainer import Trainer, step_batches
-from workbench.training_config import TrainingConfig
+from workbench.training_config import TrainingConfig, changed_fields
 
 LOGGED_SEQUENCES = 64
 """How many sequences of the present batch the logged illegal mass is measured on."""
@@ -168,6 +168,7 @@ def _resume(trainer: Trainer, run: Run) -> None:
     last = trainer.processes.from_main(lambda: _last_saved(run))  # other machines may not see the folder
     if last is not None:
         try:
+            _require_same_training(trainer.config, last[1])
             trainer.restore(*last)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__} {error}".split())
@@ -181,9 +182,30 @@ def _resume(trainer: Trainer, run: Run) -> None:
         )
 
 
+def _require_same_training(config: TrainingConfig, saved: TrainerState) -> None:
+    changes = changed_fields(TrainingConfig.model_validate(saved.facts["config"]), config)
+    if changes:
+        raise ValueError("; ".join(changes))
+
+
 def _last_saved(run: Run) -> tuple[dict[str, torch.Tensor], TrainerState] | None:
     checkpoints = run_checkpoints(run.folder)
-    return (read_weights(checkpoints[-1], "raw"), read_trainer(checkpoints[-1])) if checkpoints else None
+    if not checkpoints:
+        return None
+    folder = checkpoints[-1]
+    card, state = read_card(folder), read_trainer(folder)
+    step = _step_of(state)
+    if card.step != step or folder.name != run.checkpoint_folder(step).name:
+        raise RunError(
+            f"{folder} holds step {step} of training and its card says step {card.step}; give it its own name, or delete it to "
+            "go on from the checkpoint before"
+        )
+    return read_weights(folder, "raw", card), state
+
+
+def _step_of(state: TrainerState) -> int:
+    step = state.facts.get("step")
+    return step if isinstance(step, int) else -1
 
 
 def _save(trainer: Trainer, run: Run) -> None:

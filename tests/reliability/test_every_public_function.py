@@ -23,7 +23,7 @@ from pydantic import ValidationError
 import probes
 import workbench
 from models.checkpoint import Card
-from models.config import DropoutRates, TaskConfig
+from models.config import AveragingConfig, DropoutRates, TaskConfig
 from models.default_models import default_model
 from models.hooked import HookedTransformer, hook, load
 from models.transformer import Transformer
@@ -223,17 +223,24 @@ def test_every_public_function_is_tried_or_left_out_by_name():
 
 
 NO_RATE = st.floats(min_value=1) | st.floats(max_value=-1e-300) | st.just(float("nan"))
+NOT_FINITE = st.sampled_from([float("nan"), float("inf")])
 FIELDS: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
     **{site: (lambda value, site=site: DropoutRates(**{site: value}), NO_RATE) for site in DropoutRates.model_fields},
     "vocab": (lambda value: TaskConfig(name="set-complement", vocab=value), st.integers(max_value=2)),
     "name": (lambda value: TaskConfig(name=value), WORDS),
+    **{
+        field: (lambda value, field=field: AveragingConfig(**{field: value}), NOT_FINITE)
+        for field in ("decay", "kappa", "eta", "lag")
+    },
     **{
         field: (lambda value, field=field: configured(**{field: value}), values)
         for field, values in {
             "device": NO_DEVICE,
             "beta1": NO_RATE,
             "beta2": NO_RATE,
-            "learning_rate": st.floats(max_value=0) | st.just(float("nan")),
+            "learning_rate": st.floats(max_value=0) | NOT_FINITE,
+            "weight_decay": NOT_FINITE,
+            "gradient_clip": st.floats(max_value=0) | NOT_FINITE,
             "seed": BAD_SEEDS,
             "steps": TOO_FEW,
             "batch": TOO_FEW,

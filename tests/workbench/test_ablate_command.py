@@ -43,10 +43,15 @@ def test_it_takes_what_an_interrupted_map_kept_and_leaves_the_folder_to_the_next
     assert pd.read_csv(out / "heads-mean.csv")["clean"].max() < 1e3
     assert not (out / "parts").exists()
     (out / "parts" / "heads-mean-raw").mkdir(parents=True)
-    (out / "parts" / "thesis.txt").write_text("mine")
+    mine = {out / "parts" / name for name in ("thesis.txt", "mine.parquet", "settings.json", "heads-mean-raw/mine.safetensors")}
+    for file in mine:
+        file.write_text("mine")
+    save_file({"weight": torch.ones(2)}, out / "parts" / "model.safetensors")
+    pd.DataFrame({"x": [1]}).to_parquet(out / "parts" / "table.parquet")
+    mine |= {out / "parts" / "model.safetensors", out / "parts" / "table.parquet"}
     assert run(["ablate", str(other), *words]) == 0
     assert run(["compare", str(other), "--sequences", "4", "--format", "html", "--out", str(out)]) == 0
-    assert [path.name for path in (out / "parts").iterdir()] == ["thesis.txt"]
+    assert {path for path in (out / "parts").rglob("*") if path.is_file()} == mine
 
 
 def test_what_does_not_exist_ends_in_one_sentence(tmp_path, capsys):
@@ -62,6 +67,12 @@ def test_lengths_in_steps():
     for wrong in ("1:2:3:4", "1:9:0", "a"):
         with pytest.raises(typer.BadParameter, match="expected whole numbers"):
             parse_lengths(wrong)
+
+
+@pytest.mark.parametrize("step", [-1, 0])
+def test_a_step_that_would_leave_lengths_out_is_refused(step):
+    with pytest.raises(typer.BadParameter, match=f"step {step} of 5:1:{step} is too small, expected whole .* at least 1; "):
+        parse_lengths(f"4,5:1:{step}")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -36,3 +36,17 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 def test_steps_that_a_run_has_not_are_named(tmp_path):
     with pytest.raises(RunError, match=r"has checkpoints of steps \['100'\], not of \[7\]; ask for those it has"):
         bundle(save_run(tmp_path, "run"), tmp_path / "small", steps=[7, 100])
+
+
+@pytest.mark.parametrize("name", ["run.json", "thesis.txt", "checkpoints"])
+def test_nothing_is_bundled_into_a_folder_that_holds_something(tmp_path, name):
+    run, out = save_run(tmp_path, "run"), tmp_path / "mine"
+    (run / "run.json").write_text("{}")
+    out.mkdir()
+    assert bundle(run, out) == out  # an empty folder may be there
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / name).write_text("precious")
+    with pytest.raises(FileExistsError, match="other exists already and is no empty folder; choose another folder"):
+        bundle(run, other)
+    assert [path.read_text() for path in other.iterdir()] == ["precious"]

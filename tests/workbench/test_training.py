@@ -144,6 +144,38 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", ["run.lock", "run.json"])
+def test_a_folder_with_another_programs_file_of_that_name_is_left_alone(tmp_path, name):
+    for file in (name, "thesis.tex", ".writing-mine"):
+        (tmp_path / file).write_text("precious")
+    with pytest.raises(RunError, match="holds files that are no run of ours|run.json"):
+        train(small(), tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        (name, "thesis.tex", ".writing-mine"), "precious"
+    )
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path):
+    run, other = (train(small(steps=20 + 20 * seed, seed=seed), tmp_path / f"seed{seed}") for seed in (0, 1))
+    theirs = run_checkpoints(other)[-1]
+    (run / "checkpoints" / theirs.name).mkdir()
+    for file in theirs.iterdir():
+        (run / "checkpoints" / theirs.name / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(RunError, match="step_00000040|seed: 1 -> 0.*delete that checkpoint"):
+        train(small(steps=60), run)
+    (other / "run.json").unlink()
+    with pytest.raises(RunError, match=r"is not of this training \(.*learning_rate: 0.001 -> 0.5.*delete that checkpoint"):
+        train(small(steps=60, seed=1, learning_rate=0.5), other)
+    assert read_card(run_checkpoints(train(small(steps=60, seed=1), other))[-1]).step == 60
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_not_gone_on_with(tmp_path):
+    run = train(small(steps=40), tmp_path / "run")
+    run_checkpoints(run)[-2].rename(run / "checkpoints" / "step_00000050")
+    with pytest.raises(RunError, match="step_00000050 holds step 20 of training .* says step 20; give it its own name"):
+        train(small(), run)
+
+
 def test_what_is_no_run_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file is a file; give a folder for the run"):
