@@ -4,8 +4,10 @@ Exit codes: 0 done, 1 failed, 2 bad usage. Heavy imports stay inside the command
 """
 
 import logging
+import os
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 
@@ -64,7 +66,9 @@ def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceba
 
 def main() -> None:
     """Runs the command line of this process and exits."""
-    sys.exit(run(sys.argv[1:]))
+    with Path(os.devnull).open("w") as nowhere:
+        sys.stderr = sys.stderr or nowhere  # a shell's 2>&- leaves none; bars and warnings are written all the same
+        sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
@@ -72,6 +76,10 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = ["--debug", *(word for word in arguments if word != "--debug")] if debug else arguments
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    for word in arguments:
+        if any(0xD800 <= ord(letter) <= 0xDFFF for letter in word):  # how Python reads bytes that are no text
+            sys.stderr.write(f"workbench: the argument {ascii(word)} is no UTF-8, expected text; give another name\n")
+            return 2
     try:
         app(arguments, prog_name="workbench")  # typer itself prints usage errors, and exits with 2
     except SystemExit as end:

@@ -133,6 +133,15 @@ def test_a_trainers_file_of_another_kind_is_named_though_its_sha256_is_right(fol
         read_trainer(folder)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named_though_their_sha256_is_right(tmp_path, card, number):
+    state = Transformer(card.model).state_dict()
+    state["blocks.0.attn.W_K"][0, 0, 0] = number
+    save_checkpoint(tmp_path / "bad", card, {"raw": state})
+    with pytest.raises(CheckpointError, match=r"raw.safetensors has numbers in blocks.0.attn.W_K that are not finite.*restore"):
+        load(tmp_path / "bad", "raw")
+
+
 def test_weights_that_are_absent_are_named(tmp_path, card):
     save_checkpoint(tmp_path / "c", card, {"raw": Transformer(CONFIG).state_dict()})
     with pytest.raises(CheckpointError, match="has no 'ema' weights; it has raw"):

@@ -103,6 +103,19 @@ def test_errors_are_one_sentence_and_an_exit_code(tmp_path, monkeypatch, capsys,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path, capsys):
+    assert run(["train", "set-complement", "--vocab", "8", "--out", f"{tmp_path}/caf\udce9"]) == 2
+    assert capsys.readouterr().err.endswith("caf\\udce9' is no UTF-8, expected text; give another name\n")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_closed_standard_error_stops_nothing(tmp_path):
+    options = "--vocab 8 --width 8 --head-width 8 --steps 3"
+    command = f"'{sys.executable}' -m workbench train set-complement {options} --out '{tmp_path}/run' 2>&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and "trained" in done.stdout
+
+
 def test_debug_shows_the_traceback(tmp_path, capsys):
     assert run(["import", str(tmp_path / "absent.pth"), "--out", "x", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
