@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +22,7 @@ import torch
 from tqdm.auto import tqdm
 
 from models.checkpoint import Card, CheckpointError
-from models.config import WEIGHTS, DropoutRates, WeightsName
+from models.config import MOST, WEIGHTS, DropoutRates, WeightsName
 from models.durable import remove_leftovers, write_file, writing
 from models.lengths import possible_lengths
 from models.table_labels import labels
@@ -34,11 +34,10 @@ from probes.subject import subject
 from workbench.comparison_table import CERTIFIED, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
 from workbench.found_checkpoints import Checkpoint, Steps, find_checkpoints
+from workbench.kept_parts import FINGERPRINT
 from workbench.parquet_file import UNREADABLE, read_parquet
 
 MODELS_AT_ONCE = 12
-FINGERPRINT = b"fingerprint"
-"""Where a kept part says, in its metadata, what it is of: what its file should be named."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ class Variant:
 
 def compare(
     paths: Sequence[str | os.PathLike[str]],
-    lengths: Sequence[int] | None = None,
+    lengths: Iterable[int] | None = None,
     sequences: int = SEQUENCES,
     seed: int = 0,
-    weights: Sequence[WeightsName] = WEIGHTS,
+    weights: Iterable[WeightsName] = WEIGHTS,
     *,
     steps: Steps = "last",
     device: torch.device | str = "cpu",
@@ -96,13 +95,15 @@ def compare(
 
     Raises:
         CheckpointError: a path holds no checkpoint, or a checkpoint has none of the weights asked for.
-        ValueError: a checkpoint's vocabulary is not its task's; no length is possible; sequences or seed out of range.
+        ValueError: a checkpoint's vocabulary is not its task's; no length is possible; lengths or weights are no list of such;
+            sequences or seed out of range.
     """
     require_whole("sequences", sequences)
     require_whole("sequences a batch", batch)
+    asked_lengths, asked_weights = lengths_asked_for(lengths), weights_asked_for(weights)
     checkpoints = find_checkpoints(paths, steps)
-    wanted = [Variant(checkpoint, name) for checkpoint in checkpoints for name in _weights_of(checkpoint, weights)]
-    chosen = {checkpoint: _chosen_lengths(checkpoint, lengths) for checkpoint in checkpoints}
+    wanted = [Variant(checkpoint, name) for checkpoint in checkpoints for name in _weights_of(checkpoint, asked_weights)]
+    chosen = {checkpoint: _chosen_lengths(checkpoint, asked_lengths) for checkpoint in checkpoints}
     bags = list(_bags(wanted, _references(checkpoints)))
     with tqdm(total=sequences * sum(len(bag.variants) for bag in bags), unit=" sequences", disable=not progress) as bar:
         frames = []
@@ -117,6 +118,30 @@ def compare(
                     _keep(file, kept)
             frames.append(kept)
     return with_seed_spread(pd.concat(frames, ignore_index=True))
+
+
+def lengths_asked_for(lengths: Iterable[int] | None) -> tuple[int, ...] | None:
+    """The lengths as a tuple; None stays None. Raises ValueError for what is no list, and for what can be no length."""
+    if lengths is None:
+        return None
+    if isinstance(lengths, str | bytes) or not isinstance(lengths, Iterable):
+        raise ValueError(f"lengths {lengths!r} are no list; give a list of them, such as [5, 10]")
+    asked = tuple(lengths)
+    for length in asked:
+        if length not in range(1, MOST + 1):
+            raise ValueError(f"length {length!r}: expected whole numbers in 1 .. {MOST}; leave out the others")
+    return asked
+
+
+def weights_asked_for(weights: Iterable[WeightsName]) -> tuple[WeightsName, ...]:
+    """The sets of weights as a tuple. Raises ValueError for what is no list, for an empty one, and for an unknown name."""
+    if isinstance(weights, str | bytes) or not isinstance(weights, Iterable):
+        raise ValueError(f"weights {weights!r} are no list; give a list of any of {', '.join(WEIGHTS)}")
+    asked = tuple(weights)
+    wrong = [name for name in asked if name not in WEIGHTS]
+    if wrong or not asked:
+        raise ValueError(f"weights {wrong[0] if wrong else asked!r}: expected any of {', '.join(WEIGHTS)}; name some of those")
+    return asked
 
 
 def _kept(file: Path) -> pd.DataFrame | None:

@@ -23,7 +23,7 @@ from workbench.parquet_file import UNREADABLE
 
 SETTINGS_FILE = "settings.json"
 SETTINGS_KEY, FINGERPRINT = "settings", b"fingerprint"
-"""Where in their metadata a part, and a part of a comparison, say what they were made with."""
+"""Where in their metadata a part, and one of a comparison, say what they were made with: there, what the file is named."""
 MAX_SETTINGS_BYTES, MAX_PART_BYTES = 1 << 20, 1 << 31
 
 Part = dict[str, Tensor]

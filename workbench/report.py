@@ -8,8 +8,8 @@ OUT/report.html                           one page that holds it all
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,7 @@ import torch
 
 from models.config import WEIGHTS, WeightsName
 from models.durable import write_file
-from workbench.comparison import compare
+from workbench.comparison import compare, lengths_asked_for, weights_asked_for
 from workbench.comparison_table import read_any_table, read_table, write_table
 from workbench.evaluation import SEQUENCES
 from workbench.figures.ablation import ablation_figures
@@ -39,6 +39,8 @@ class Written:
     tables: tuple[Path, ...]
     figures: tuple[Path, ...]
     report: Path | None
+    frame: pd.DataFrame | None = field(default=None, compare=False, repr=False)
+    """the comparison as it was written, which another call may have replaced since; None where figures alone were"""
 
     def __str__(self) -> str:
         """One line for people."""
@@ -51,9 +53,9 @@ def write_comparison(
     out: PathLike,
     *,
     sequences: int = SEQUENCES,
-    lengths: Sequence[int] | None = None,
+    lengths: Iterable[int] | None = None,
     seed: int = 0,
-    weights: Sequence[WeightsName] = WEIGHTS,
+    weights: Iterable[WeightsName] = WEIGHTS,
     steps: Steps = "last",
     device: torch.device | str = "cpu",
     formats: Sequence[str] = FORMATS,
@@ -66,11 +68,12 @@ def write_comparison(
     Raises as `compare` and `save_figures`.
     """
     formats = possible_formats(formats)
+    lengths, weights = lengths_asked_for(lengths), weights_asked_for(weights)
     parts = Path(out) / "parts"
     frame = compare(paths, lengths, sequences, seed, weights, steps=steps, device=device, keep=parts, progress=progress)
     words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
     words += ["--lengths", ",".join(map(str, lengths))] if lengths is not None else []
-    words += ["--weights", ",".join(weights)] if tuple(weights) != WEIGHTS else []
+    words += ["--weights", ",".join(weights)] if weights != WEIGHTS else []
     words += ["--steps", steps] if steps != "last" else []
     words += ["--device", str(device)] if str(device) != "cpu" else []
     settings = {"sequences": sequences, "seed": seed}
@@ -100,7 +103,7 @@ def write_results(
     files = save_figures(figures, folder / "figures", formats)
     page = report_page(frame, card_table(checkpoints), figures, title, command, settings)
     write_file(folder / "report.html", page.encode())
-    return Written(tables, tuple(files), folder / "report.html")
+    return Written(tables, tuple(files), folder / "report.html", frame)
 
 
 def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS, width: Width | None = None) -> Written:

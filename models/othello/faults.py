@@ -4,7 +4,8 @@ For: errors that name the game, the move and the reason, and reading archives in
 legal moves (`games.py`).
 """
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,19 +16,36 @@ from models.othello.board import PAD, START_BLACK, START_WHITE, Board
 from models.othello.games import Replay, replay
 from models.othello.notation import square_text
 
+BLOCK = 1 << 12
+"""Games replayed at once, of some 2 kB each."""
 REMEDY = "correct the game, or skip bad games (--skip-bad, in Python skip_bad=True)"
 
 
 class IllegalGame(ValueError):
-    """A game with an illegal move, or one that stops too early.
-
-    Attributes: `game`, its name in the message; `move`, the number of the first faulty move, from 1; `reason`.
-    """
+    """A game with an illegal move, or one that stops too early."""
 
     def __init__(self, game: str, move: int, reason: str, remedy: str):
         """`remedy` ends the message: what the caller can do."""
-        super().__init__(f"{game}, move {move}: {reason}; {remedy}")
-        self.game, self.move, self.reason = game, move, reason
+        super().__init__(game, move, reason, remedy)
+
+    def __str__(self) -> str:
+        """Made when asked for: an archive may have millions of them."""
+        return "{}, move {}: {}; {}".format(*self.args)
+
+    @property
+    def game(self) -> str:
+        """Its name in the message."""
+        return self.args[0]
+
+    @property
+    def move(self) -> int:
+        """The number of the first faulty move, from 1."""
+        return self.args[1]
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with that move."""
+        return self.args[2]
 
 
 @dataclass(frozen=True)
@@ -84,18 +102,29 @@ def sound_games(
     `unreadable` holds the faults already known, as move number (from 1) and reason, by game; `name` says what a game is called.
     Raises `IllegalGame` for the first faulty game, or collects them if `skip_bad`.
     """
-    played = replay(board, tokens)
+    bad: list[int] = []
+    skipped: list[IllegalGame] = []
+    for start in range(0, len(tokens), BLOCK):
+        for game, move, reason in _faults(replay(board, tokens[start : start + BLOCK]), start, unreadable):
+            fault = IllegalGame(name(game), move, sys.intern(reason), REMEDY)  # millions of games have a few reasons
+            if not skip_bad:
+                raise fault
+            bad.append(game)
+            skipped.append(fault)
+    sound = torch.ones(len(tokens), dtype=torch.bool)
+    sound[bad] = False
+    return SoundGames(tokens[sound], sound.nonzero()[:, 0], tuple(skipped))
+
+
+def _faults(played: Replay, start: int, unreadable: Mapping[int, tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
+    """The faulty games of a block that begins with game `start` of an archive: number, move (from 1) and reason of each."""
     lengths = played.lengths
     options = torch.where(lengths == 0, 1, played.legal.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0])
-    faulty = (played.played != lengths) | (options != 0)
-    faulty[list(unreadable)] = True
-    skipped = []
-    for game in faulty.nonzero()[:, 0].tolist():
-        cut_off = int(lengths[game]) + 1, "the game is cut off, there is a legal move"
-        known = [found for found in (unreadable.get(game), illegal_move(played, game)) if found]
-        first = min(known, key=lambda found: found[0], default=cut_off)
-        fault = IllegalGame(name(game), *first, REMEDY)
-        if not skip_bad:
-            raise fault
-        skipped.append(fault)
-    return SoundGames(tokens[~faulty], (~faulty).nonzero()[:, 0], tuple(skipped))
+    stopped, unfinished = (played.played != lengths).tolist(), (options != 0).tolist()
+    for game, length in enumerate(lengths.tolist()):
+        known = [unreadable.get(start + game), illegal_move(played, game) if stopped[game] else None]
+        found = [fault for fault in known if fault]
+        if not found and unfinished[game]:
+            found = [(length + 1, "the game is cut off, there is a legal move")]
+        if found:
+            yield start + game, *min(found, key=lambda fault: fault[0])

@@ -4,6 +4,9 @@ For: reading and writing the form that players and programs exchange. Passes are
 for: single squares (`notation.py`).
 """
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
 from jaxtyping import Integer
 from torch import Tensor
@@ -12,15 +15,31 @@ from models.othello.board import PAD, Board
 from models.othello.faults import SoundGames, sound_games
 from models.othello.notation import Notation, parse_square, square_text
 
+SQUARES_KEPT = 1 << 12
+"""How many texts of moves are remembered while a file is read; a board has some hundred, with capitals."""
 
-def _tokens_of(text: str, board: Board, notation: Notation) -> tuple[list[int], tuple[int, str] | None]:
+
+def _reader_of_moves(board: Board, notation: Notation) -> Callable[[str], int | str]:
+    """Reads the text of a move: its token, or what is wrong with it; what was read before is looked up, not made anew."""
+
+    @lru_cache(SQUARES_KEPT)
+    def read(text: str) -> int | str:
+        try:
+            return board.token(parse_square(text, board, notation))
+        except ValueError as error:
+            return str(error).rstrip(".")
+
+    return read
+
+
+def _tokens_of(text: str, board: Board, read: Callable[[str], int | str]) -> tuple[list[int], tuple[int, str] | None]:
     """The moves of one game, and the number and reason of the first that cannot be read."""
     tokens: list[int] = []
     for start in range(0, len(text), 2):
-        try:
-            tokens.append(board.token(parse_square(text[start : start + 2], board, notation)))
-        except ValueError as error:
-            return tokens, (len(tokens) + 1, str(error).rstrip("."))
+        token = read(text[start : start + 2])
+        if isinstance(token, str):
+            return tokens, (len(tokens) + 1, token)
+        tokens.append(token)
     if len(tokens) > board.moves:
         return tokens[: board.moves], (board.moves + 1, f"a game has at most {board.moves} moves, this one has {len(tokens)}")
     return tokens, None
@@ -32,12 +51,12 @@ def read_transcripts(text: str, board: Board, notation: Notation = "standard", s
     Raises `IllegalGame`, a ValueError, naming line, move number and reason, for a game that cannot be read, has an illegal move
     or is cut off; `skip_bad` collects these errors in `skipped` instead.
     """
-    numbers: list[int] = []
+    read, numbers = _reader_of_moves(board, notation), list[int]()
     games, unreadable = bytearray(), {}
     for number, line in enumerate(text.splitlines(), 1):
         if not (moves := "".join(line.split())):
             continue
-        known, fault = _tokens_of(moves, board, notation)
+        known, fault = _tokens_of(moves, board, read)
         if fault:
             unreadable[len(numbers)] = fault
         numbers.append(number)

@@ -3,6 +3,7 @@
 That the app shows its notebooks to whoever has the token is in tests/browser/test_app.py.
 """
 
+import json
 import os
 import re
 import signal
@@ -78,15 +79,20 @@ def server(request, tmp_path) -> Iterator[tuple[psutil.Process, int, str]]:
             start_new_session=True,  # it starts a server, which must end with it
         )
     try:
-        end = time.monotonic() + 120
-        while not (found := re.search(rf"http://127\.0\.0\.1:{port}/\S*\?token=(\w+)", log.read_text())):
-            assert process.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
-            time.sleep(0.2)
-        yield psutil.Process(process.pid), port, found[1]
+        yield psutil.Process(process.pid), port, _token(process, port, log)
         assert not (tmp_path / "ran").exists()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+
+
+def _token(process: subprocess.Popen, port: int, log: Path) -> str:
+    """The token of a server, which is in its log once it is up."""
+    end = time.monotonic() + 120
+    while not (found := re.search(rf"http://127\.0\.0\.1:{port}/\S*\?token=(\w+)", log.read_text())):
+        assert process.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
+        time.sleep(0.2)
+    return found[1]
 
 
 def _listened_at(process: psutil.Process) -> list:
@@ -119,3 +125,47 @@ def test_a_server_listens_on_loopback_alone_and_keeps_the_token(server):
         plain, wrong = status(f"http://127.0.0.1:{port}/{path}"), status(f"http://127.0.0.1:{port}/{path}?token={token[:-1]}x")
         assert {plain, wrong} <= {302, 401, 403, 404}, path
     assert status(f"http://127.0.0.1:{port}/?token={token}") in (200, 302)
+
+
+WATCHED = """
+import sys
+
+def watch(event, arguments):
+    names = {"socket.getaddrinfo": arguments[:1], "socket.connect": arguments[1:2]}.get(event, ())
+    for name in names:
+        host = name[0] if isinstance(name, tuple) else name
+        if event == "socket.getaddrinfo" or isinstance(name, tuple):  # others are Unix sockets
+            print("reached for", host, file=sys.stderr, flush=True)
+
+sys.addaudithook(watch)
+from workbench.cli import main
+main()
+"""
+
+
+def test_lab_asks_neither_for_updates_nor_for_news_nor_for_extensions(tmp_path):
+    """As its page does on loading, once the user has said yes to the news."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "server.log"
+    with log.open("wb") as file:
+        words = [sys.executable, "-c", WATCHED, "lab", str(tmp_path), "--port", str(port), "--no-browser"]
+        process = subprocess.Popen(words, cwd=tmp_path, stdout=file, stderr=file, start_new_session=True)
+    try:
+        address = f"http://127.0.0.1:{port}/lab"
+        token = _token(process, port, log)
+        assert _answer(f"{address}/api/update?token={token}") == {"notification": None}
+        assert _answer(f"{address}/api/news?token={token}") == {"news": []}
+        _answer(f"{address}/api/extensions?query=plotly&refresh=1&token={token}")
+        assert '"can_install": false' in urllib.request.urlopen(f"{address}?token={token}", timeout=60).read().decode()
+        hosts = set(re.findall(r"reached for (\S+)", log.read_text()))
+        assert hosts <= {"127.0.0.1", "::1", "localhost", "None"}
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _answer(address: str) -> object:
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        return json.load(answer)

@@ -64,15 +64,15 @@ def test_what_does_not_exist_ends_in_one_sentence(tmp_path, capsys):
 def test_lengths_in_steps():
     assert parse_lengths("5:59:18,2") == [5, 23, 41, 59, 2]
     assert parse_lengths("3:5") == [3, 4, 5]
-    for wrong in ("1:2:3:4", "1:9:0", "a"):
+    for wrong in ("1:2:3:4", "a"):
         with pytest.raises(typer.BadParameter, match="expected whole numbers"):
             parse_lengths(wrong)
 
 
-@pytest.mark.parametrize("step", [-1, 0])
-def test_a_step_that_would_leave_lengths_out_is_refused(step):
-    with pytest.raises(typer.BadParameter, match=f"step {step} of 5:1:{step} is too small, expected whole .* at least 1; "):
-        parse_lengths(f"4,5:1:{step}")
+@pytest.mark.parametrize("part", ["5:1:-1", "5:1:0", "9:1"])
+def test_a_range_that_would_leave_lengths_out_is_refused(part):
+    with pytest.raises(typer.BadParameter, match=f"{part} holds no length in steps of at least 1; write the least"):
+        parse_lengths(f"4,{part}")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,6 +50,14 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def frame(runs):
     return compare([runs], sequences=60)
+
+
+@pytest.fixture
+def as_a_user():
+    """Shapes and types unchecked, as outside of the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def rows_of(frame, checkpoint, weights, metric="illegal_mass"):
@@ -237,6 +246,34 @@ def test_several_tasks_and_lengths(runs, tmp_path):
     assert (list(lengths[5]), list(lengths[8])) == ([2], [2, 6])
     with pytest.raises(ValueError, match="none of the lengths asked for can be given to checkpoint other"):
         compare([runs / "none-0", tmp_path / "other"], lengths=[6], sequences=10)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"lengths": [1.0, 2.5]}, "length 2.5: expected whole numbers in 1 .. 1048576; "),
+        ({"lengths": [2, 0]}, "length 0: expected whole numbers in 1 .. 1048576; "),
+        ({"lengths": ["2"]}, "length '2': expected whole numbers in 1 .. 1048576; "),
+        ({"lengths": 5}, "lengths 5 are no list; "),
+        ({"lengths": "12"}, "lengths '12' are no list; "),
+        ({"weights": ["raw", "bogus"]}, "weights 'bogus': expected any of raw, ema, bema; "),
+        ({"weights": "rawema"}, "weights 'rawema' are no list; "),
+        ({"weights": 5}, "weights 5 are no list; "),
+        ({"weights": []}, r"weights \(\): expected any of raw, ema, bema; "),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_lengths_and_weights_that_are_none_are_named_before_any_work(asked, message):
+    with pytest.raises(ValueError, match=message):
+        compare(["absent"], **asked)
+
+
+def test_lengths_and_weights_may_come_one_by_one(runs, frame):
+    some = compare([runs], iter([2, 3]), 60, weights=iter(["raw", "ema"]))
+    asked = frame[frame["length"].isin([2, 3]) & frame["weights"].isin(["raw", "ema"])].reset_index(drop=True)
+    labels = ["checkpoint", "weights", "length", "metric"]
+    pd.testing.assert_frame_equal(some[labels], asked[labels])
 
 
 def test_other_shapes_are_neither_reference_nor_seed(runs, tmp_path):

@@ -1,8 +1,11 @@
 """Figures as files: what is written, that it is the same every time, and what happens without a browser or with a hung one."""
 
 import logging
+import os
 import re
+import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -170,6 +173,48 @@ def test_after_a_browser_that_hung_once_another_draws_what_is_missing(tmp_path, 
 def _alive(pid: str) -> bool:
     shown = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
     return bool(shown) and not shown.startswith("Z")
+
+
+@needs_browser
+def test_a_browser_that_draws_looks_up_no_host(tmp_path, monkeypatch):
+    """Its own log of the network tells; Chromium by itself looks for Google's accounts and for its updates."""
+    browser, log = tmp_path / "browser", tmp_path / "network.json"
+    browser.write_text(f'#!/bin/sh\nexec {find_browser()} "$@" --log-net-log={log}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER_PATH", str(browser))
+    written = save_figures({str(i): length_curve(made_up(), "margin") for i in range(3)}, tmp_path / "out", ["png"])
+    assert {path.suffix for path in written} == {".png"}
+    text = log.read_text()
+    assert "HOST_RESOLVER_MANAGER_REQUEST" in text  # the list of events: it is such a log
+    assert set(re.findall(r'"host":"https?://([^":/]+)', text)) <= {"~notfound"}  # what every name is turned into
+
+
+DRAWS_MUCH = """
+import signal, sys
+import plotly.graph_objects as go
+from workbench.figures.browser import draw, find_browser
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    draw({str(i): go.Figure() for i in range(2000)}, ["png"], find_browser(), 100)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@needs_browser
+@pytest.mark.parametrize("number", [signal.SIGINT] * 3 + [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_drawing_and_leaves_nothing_behind(tmp_path, number):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", DRAWS_MUCH], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/*/SingletonSocket")) and time.monotonic() < deadline:  # the browser runs
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(tmp_path) not in shown
 
 
 @needs_browser

@@ -10,6 +10,8 @@ import pytest
 from models import checkpoint
 from models.checkpoint import CheckpointError
 from models.config import DropoutRates
+from workbench import report
+from workbench.cli import run
 from workbench.comparison import compare
 from workbench.comparison_table import read_table
 from workbench.demo import Sequences, demo
@@ -129,6 +131,20 @@ def test_write_comparison(runs, tmp_path):
     assert [path.name for path in again.figures] == [path.name for path in written.figures]
     with pytest.raises(ValueError, match="unknown format"):
         write_comparison([runs / "none-0"], tmp_path, formats=["gif"])
+
+
+def test_what_is_told_is_what_was_measured_though_another_writes_there_too(runs, tmp_path, monkeypatch, capsys):
+    def overtaken(*arguments, **options):
+        written = write_comparison(*arguments, **options)
+        write_comparison([runs / "none-0"], tmp_path, sequences=4, lengths=[3], formats=["html"])
+        return written
+
+    monkeypatch.setattr(report, "write_comparison", overtaken)
+    words = ["compare", str(runs / "none-0"), "--out", str(tmp_path), "--format", "html", "--sequences", "10", "--lengths", "2"]
+    assert run(words) == 0
+    told = capsys.readouterr().out
+    assert set(read_table(tmp_path)["length"]) == {3}
+    assert summary(compare([runs / "none-0"], [2], 10)) in told
 
 
 def test_demo(runs, tmp_path, monkeypatch, caplog):

@@ -23,7 +23,6 @@ def compare(
     """Compare checkpoints at every length: a tidy table, figures and a report."""
     wanted = parse_lengths(lengths)
     chosen = parse_words(weights, WEIGHTS, "--weights")
-    from workbench.comparison_table import read_table
     from workbench.headline import summary
     from workbench.report import write_comparison
 
@@ -39,5 +38,6 @@ def compare(
         formats=formats.split(","),
         progress=True,
     )
-    typer.echo(summary(read_table(out)))
+    assert written.frame is not None
+    typer.echo(summary(written.frame))
     typer.echo(f"wrote {written}")

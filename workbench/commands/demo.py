@@ -8,10 +8,10 @@ import typer
 
 def demo(out: Annotated[Path, typer.Option(help="Folder for tables, figures and the report.")] = Path("demo")) -> None:
     """Compare dropout and EMA checkpoints over length on the bundled models: tables, figures, a report."""
-    from workbench.comparison_table import read_table
     from workbench.demo import demo as run_demo
     from workbench.headline import summary
 
     written = run_demo(out)
-    typer.echo(summary(read_table(out)))
+    assert written.frame is not None
+    typer.echo(summary(written.frame))
     typer.echo(f"wrote {written}")

@@ -14,6 +14,12 @@ _INSTALLED = Path(sysconfig.get_path("data")) / "share" / "legal-tokens-workbenc
 _SOURCE = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = _SOURCE if (_SOURCE.parent / "pyproject.toml").is_file() else _INSTALLED
 """Ours: in a checkout its own, elsewhere those that were installed with the package."""
+OFFLINE = (
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.news_url=None",
+    "--LabApp.extension_manager=readonly",  # the other one asks PyPI what there is
+)
+"""Else JupyterLab's server asks PyPI and its news feed when a page is loaded."""
 
 
 def lab(
@@ -35,6 +41,7 @@ def lab(
         raise ValueError(f"no folder at {folder}; give a folder to open, such as a copy of the project's notebooks/")
     arguments = [str(folder.resolve()), f"--ServerApp.ip={ip}", f"--ServerApp.port={port}"]
     arguments.append("--ServerApp.jpserver_extensions=voila.server_extension=False")  # it would run a voila.py that lies here
+    arguments.extend(OFFLINE)
     if os.geteuid() == 0:
         arguments.append("--allow-root")  # in containers; it asks for its token all the same
     if not browser:

@@ -46,6 +46,10 @@ def parse_lengths(text: str | None) -> list[int] | None:
             first, last, step = numbers if len(numbers) > 2 else (numbers[0], numbers[-1], 1)
             if max(abs(first), abs(last)) > MOST:
                 raise ValueError
+            if step < 1 or first > last:
+                raise typer.BadParameter(
+                    f"--lengths: {part} holds no length in steps of at least 1; write the least length first, such as 1:5:1"
+                )
             lengths += range(first, last + 1, step)
         except ValueError as error:
             raise typer.BadParameter(f"--lengths: expected whole numbers such as 1:59 or 4,8,16 (got {text})") from error

@@ -9,9 +9,14 @@ import base64
 import logging
 import math
 import os
+import shutil
 import signal
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,13 @@ TRIES = 2
 HOW_TO_GET_A_BROWSER = (
     "install Chromium (`make system`, or your system's package), or set BROWSER_PATH to a Chrome, or run `kaleido_get_chrome`"
 )
+OFFLINE = (
+    "--disable-background-networking",
+    "--disable-default-apps",
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # else it looks for Google's accounts and its own updates
+)
+"""For the browser, beside what choreographer tells it: no first run, no sync, no update of components."""
 PAGE = """<!DOCTYPE html><html><head><meta charset="utf-8"><title>{title}</title><style>
 @page {{ margin: 0 }} body {{ margin: 0; overflow: hidden }} svg {{ display: block }}
 </style></head><body>{svg}</body></html>"""
@@ -63,10 +75,8 @@ def draw(figures: Mapping[str, go.Figure], formats: Sequence[str], browser: str,
         missing = {name: figure for name, figure in figures.items() if any((name, one) not in drawn for one in formats)}
         if not missing or (trouble and not any(isinstance(one, TimeoutError) for one in trouble)):
             break
-        # an event loop of its own, since Jupyter's is already running; a daemon: a hung browser cannot hold up the exit
-        thread = threading.Thread(target=_work, args=(missing, formats, browser, dpi, seconds, drawn, trouble), daemon=True)
-        thread.start()
-        thread.join(seconds + GRACE_SECONDS)
+        with _ended_in_order():
+            _Turn(missing, formats, browser, dpi, seconds, drawn, trouble).take()
     finished = dict(drawn)
     if len(finished) < wanted:
         reason = f"{type(trouble[0]).__name__}: {trouble[0].args[0]}" if trouble else f"no answer in {seconds:g} s"
@@ -77,57 +87,135 @@ def draw(figures: Mapping[str, go.Figure], formats: Sequence[str], browser: str,
     return finished
 
 
-def _work(
-    figures: Mapping[str, go.Figure],
-    formats: Sequence[str],
-    browser: str,
-    dpi: float,
-    seconds: float,
-    drawn: Drawn,
-    trouble: list[Exception],
-) -> None:
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP, where they would end the process at once, become a SystemExit, so that no browser is left behind."""
+    own = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if own and signal.getsignal(one) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _exit)
     try:
-        asyncio.run(_draw(figures, formats, browser, dpi, seconds, drawn, trouble))
-    except Exception as error:
-        trouble.append(error)
-
-
-async def _draw(
-    figures: Mapping[str, go.Figure],
-    formats: Sequence[str],
-    browser: str,
-    dpi: float,
-    seconds: float,
-    drawn: Drawn,
-    trouble: list[Exception],
-) -> None:
-    """Fills `drawn` figure by figure with one browser, which is killed when its time is up, whatever it hangs in."""
-    import kaleido
-    from kaleido.errors import KaleidoError
-
-    logging.getLogger("choreographer").setLevel(logging.ERROR)  # what it warns of, the one warning of `draw` says
-    chrome = kaleido.Kaleido(path=browser, mathjax=False, timeout=START_SECONDS)
-    watchdog = threading.Timer(seconds, _kill, [chrome, trouble, seconds])
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        async with chrome:
-            printer = await chrome.create_tab("about:blank") if "pdf" in formats else None
-            for name, figure in figures.items():
-                try:
-                    if "png" in formats:
-                        png = await chrome.calc_fig(figure, opts={"format": "png", "scale": dpi / CSS_DPI})
-                        drawn[name, "png"] = png_bytes(png, dpi)
-                    if "svg" in formats or printer is not None:
-                        svg = svg_bytes(await chrome.calc_fig(figure, opts={"format": "svg"}))
-                        if "svg" in formats:
-                            drawn[name, "svg"] = svg
-                        if printer is not None:
-                            drawn[name, "pdf"] = await _printed(printer, name, svg)
-                except (KaleidoError, ValueError) as error:  # this figure's own; the next may do
-                    trouble.append(error)
+        yield
     finally:
-        watchdog.cancel()
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _exit(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+@dataclass
+class _Turn:
+    """One browser's turn at the figures: it fills `drawn` figure by figure, or `trouble`, in a thread of its own."""
+
+    figures: Mapping[str, go.Figure]
+    formats: Sequence[str]
+    browser: str
+    dpi: float
+    seconds: float
+    drawn: Drawn
+    trouble: list[Exception]
+    chrome: Any = None
+    folder: Path = field(init=False)
+    """What the browser writes is here."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """The thread has ended; the join of Python 3.11, once interrupted, takes any thread for ended."""
+
+    def take(self) -> None:
+        """Draws until the time is up; interrupted, it kills the browser first. What the browser wrote is removed."""
+        # a snap sees no other /tmp than its own
+        self.folder = Path(tempfile.mkdtemp(prefix=".figures-", dir=Path.home() if "snap" in self.browser else None))
+        # an event loop of its own, since Jupyter's is already running; a daemon: a hung browser cannot hold up the exit
+        thread = threading.Thread(target=self._run, daemon=True)
+        try:
+            thread.start()
+            self.over.wait(self.seconds + GRACE_SECONDS)
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            _remove(self.folder)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._draw())
+        except Exception as error:
+            self.trouble.append(error)
+        finally:
+            self.over.set()
+
+    async def _draw(self) -> None:
+        """Draws with one browser, which is killed when its time is up, whatever it hangs in."""
+        import kaleido
+
+        logging.getLogger("choreographer").setLevel(logging.ERROR)  # what it warns of, the one warning of `draw` says
+        page = self.folder / "page.html"
+        page.write_text(kaleido.PageGenerator(mathjax=False).generate_index())
+        self.chrome = kaleido.Kaleido(
+            path=self.browser, page_generator=page, timeout=START_SECONDS, browser_cls=_offline(), tmp_dir=str(self.folder)
+        )
+        watchdog = threading.Timer(self.seconds, self._kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            async with self.chrome:
+                await self._draw_each()
+        finally:
+            watchdog.cancel()
+
+    async def _draw_each(self) -> None:
+        from kaleido.errors import KaleidoError
+
+        printer = await self.chrome.create_tab("about:blank") if "pdf" in self.formats else None
+        for name, figure in self.figures.items():
+            try:
+                if "png" in self.formats:
+                    png = await self.chrome.calc_fig(figure, opts={"format": "png", "scale": self.dpi / CSS_DPI})
+                    self.drawn[name, "png"] = png_bytes(png, self.dpi)
+                if "svg" in self.formats or printer is not None:
+                    svg = svg_bytes(await self.chrome.calc_fig(figure, opts={"format": "svg"}))
+                    if "svg" in self.formats:
+                        self.drawn[name, "svg"] = svg
+                    if printer is not None:
+                        self.drawn[name, "pdf"] = await _printed(printer, name, svg)
+            except (KaleidoError, ValueError) as error:  # this figure's own; the next may do
+                self.trouble.append(error)
+
+    def _stop(self) -> None:
+        """Kills the browser, which may only just be starting, until the thread has seen it."""
+        end = time.monotonic() + GRACE_SECONDS
+        while not self.over.wait(0.05) and time.monotonic() < end:
+            self._kill()
+
+    def _kill(self) -> None:
+        process = getattr(self.chrome, "subprocess", None)
+        if process is not None and process.poll() is None:
+            self.trouble.append(TimeoutError(f"no answer in {self.seconds:g} s"))
+            sockets = [link.readlink() for link in self.folder.glob("*/SingletonSocket") if link.is_symlink()]
+            with suppress(ProcessLookupError, PermissionError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL)  # choreographer starts it as the leader of its own session
+            for socket in sockets:  # in a folder beside ours, which a browser that is killed leaves
+                shutil.rmtree(socket.parent, ignore_errors=True)
+
+
+def _offline() -> type:
+    """A Chromium as choreographer starts it that looks up no host and asks no proxy, whatever services of its own it has."""
+    from choreographer.browsers.chromium import Chromium
+
+    class Offline(Chromium):
+        def get_cli(self) -> Sequence[str]:
+            return [*super().get_cli(), *OFFLINE]
+
+    return Offline
+
+
+def _remove(folder: Path) -> None:
+    """Removes a browser's folder, into which a browser that was killed may write for a moment yet."""
+    end = time.monotonic() + GRACE_SECONDS
+    while folder.exists() and time.monotonic() < end:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05 * folder.exists())
 
 
 async def _printed(tab: Any, title: str, svg: bytes) -> bytes:
@@ -151,10 +239,3 @@ async def _told(tab: Any, command: str, **params: object) -> dict:
     if "error" in answer:
         raise ValueError(f"{command}: {answer['error'].get('message', answer['error'])}")
     return answer["result"]
-
-
-def _kill(chrome: object, trouble: list[Exception], seconds: float) -> None:
-    process = getattr(chrome, "subprocess", None)
-    if process is not None and process.poll() is None:
-        trouble.append(TimeoutError(f"no answer in {seconds:g} s"))
-        os.killpg(process.pid, signal.SIGKILL)  # choreographer starts it as the leader of its own session

@@ -1,8 +1,10 @@
 """Games as people keep them: squares, transcripts and WTHOR files."""
 
+import pickle
 import re
 from inspect import unwrap
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,8 @@ from models.othello.games import generate, replay
 from models.othello.notation import parse_square, square_text
 from models.othello.transcripts import read_transcripts, write_transcripts
 from models.othello.wthor import read_wthor
+
+from ...reliability.held_to_limits import MEGABYTE, held
 
 BOARD = board_of_size(8)
 SHORTEST = "e6f6c4c5c6d6g6e3e2"  # a whole game of nine moves, squares 44, 45, 26, 34, 42, 43, 46, 20, 12
@@ -115,6 +119,28 @@ def test_what_follows_a_line_that_cannot_be_read_is_not_replayed(monkeypatch):
         read_transcripts(f"e3\n{text}", BOARD)
     assert replayed == [2, 3]
     assert len(read_transcripts(text, BOARD, skip_bad=True).skipped) == 1_001
+
+
+@pytest.mark.parametrize(("line", "kept"), [("a", 0), ("f5d6c3", 0), (SHORTEST, 100_000)])
+def test_a_text_of_many_short_games_takes_little_memory(line, kept):
+    read_transcripts(f"{line}\n", BOARD, skip_bad=True)
+    text, games = f"{line}\n" * 100_000, []
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        reading = held(lambda: games.append(read_transcripts(text, BOARD, skip_bad=True)))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    assert reading.error is None and reading.memory < 120 * MEGABYTE  # replayed at once they take 270
+    assert (len(games[0].tokens), len(games[0].skipped)) == (kept, 100_000 - kept)
+
+
+def test_bad_games_are_named_across_blocks():
+    text = f"{SHORTEST}\n" * faults.BLOCK + "a\n" + f"{SHORTEST}\nf5d6f5\n" * 2
+    read = read_transcripts(text, BOARD, skip_bad=True)
+    found = [(fault.game, fault.move) for fault in read.skipped]
+    assert found == [(f"line {faults.BLOCK + line}", move) for line, move in ((1, 1), (3, 3), (5, 3))]
+    assert read.kept[faults.BLOCK :].tolist() == [faults.BLOCK + 1, faults.BLOCK + 3]
+    assert str(pickle.loads(pickle.dumps(read.skipped[0]))) == str(read.skipped[0])
 
 
 def test_nothing_to_read():
