@@ -195,7 +195,9 @@ DRAWS_MUCH = """
 import signal, sys
 import plotly.graph_objects as go
 from workbench.figures.browser import draw, find_browser
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever it was started under, such as nohup
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 try:
     draw({str(i): go.Figure() for i in range(2000)}, ["png"], find_browser(), 100)
 except KeyboardInterrupt:
