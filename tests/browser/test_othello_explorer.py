@@ -83,23 +83,6 @@ def test_it_is_reached_by_keys_and_refuses_in_a_sentence(explorer, page):
     expect(explorer.locator(".oe-error")).to_have_text(re.compile("f5 .*is illegal.*the square is taken"))
 
 
-def test_a_click_is_not_lost_where_the_board_is_drawn_anew_under_the_pressed_pointer(explorer, page):
-    explorer.get_by_role("button", name="new game").click()
-    expect(explorer.locator(".oe-place-boards")).to_contain_text("0 moves")
-    models = explorer.get_by_label("model", exact=True)
-    before, boards = models.input_value(), drawn(explorer, "boards")
-    explorer.locator('.oe-place-boards [data-step="play"]').first.hover()
-    page.mouse.down()
-    other = next(name for name in models.locator("option").all_text_contents() if name != before)
-    models.select_option(other)
-    expect(explorer.locator(".oe-place-panel")).to_contain_text(other.split(",")[0])
-    page.wait_for_timeout(500)
-    assert drawn(explorer, "boards") == boards
-    page.mouse.up()
-    expect(explorer.locator(".oe-place-boards")).to_contain_text("1 move,")
-    models.select_option(before)
-
-
 def test_many_positions_show_progress_and_stop(explorer, page, tmp_path):
     explorer.get_by_role("tab", name="many positions").click()
     explorer.get_by_role("button", name="Scan").click()

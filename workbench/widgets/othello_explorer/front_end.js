@@ -64,29 +64,7 @@ function makeSender(model, complain) {
 
 // ---------------------------------------------------------------- pictures: drawing, clicking, arrow keys
 
-const held = new Map(); // places with a pressed pointer: the HTML that came meanwhile
-
-/** Keeps a place as it is until the pointer is released and its click has gone out, which else would be lost with what was pressed. */
-function hold(place) {
-  if (held.has(place)) return;
-  held.set(place, undefined);
-  const listening = new AbortController();
-  const release = () => {
-    listening.abort();
-    setTimeout(() => {
-      const html = held.get(place);
-      held.delete(place);
-      if (html !== undefined) redraw(place, html);
-    });
-  };
-  ["pointerup", "pointercancel"].forEach((event) => addEventListener(event, release, { signal: listening.signal }));
-}
-
 function redraw(place, html) {
-  if (held.has(place)) {
-    held.set(place, html);
-    return;
-  }
   const active = place.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   place.innerHTML = html;
   place.querySelectorAll(".oe-grid").forEach((grid) => {
@@ -104,7 +82,6 @@ function focusCell(cell) {
 }
 
 function listen(place, send) {
-  place.addEventListener("pointerdown", () => hold(place));
   place.addEventListener("click", (event) => take(event.target.closest(".oe-at"), send));
   place.addEventListener("keydown", (event) => {
     const cell = event.target.closest(".oe-at");
