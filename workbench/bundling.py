@@ -9,6 +9,7 @@ import torch
 from models.checkpoint import read_card, read_weights, run_checkpoints, save_checkpoint
 from models.durable import write_file
 from models.plain_file import read_plain
+from workbench.folder_lock import LOCK_FILE, held_alone
 from workbench.run import MAX_RECORD_BYTES, RUN_FILE, RunError
 
 
@@ -28,11 +29,10 @@ def bundle(
 
     Raises:
         RunError: the run has no checkpoint, or not one of the steps asked for, or its `run.json` cannot be read.
-        FileExistsError: something is in `out` already, or it is a file.
+        FileExistsError: something is in `out` already.
+        FolderError: another process writes there.
     """
     run, out = Path(run), Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(f"{out} exists already and is no empty folder; choose another folder or delete it first")
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
     if not found:
         raise RunError(f"{run} has no checkpoints; give a run made by workbench train")
@@ -43,13 +43,19 @@ def bundle(
         settings = read_plain(run / RUN_FILE, MAX_RECORD_BYTES)
     except OSError as error:
         raise RunError(f"cannot read {run / RUN_FILE}: {error.strerror}; give a run made by workbench train") from error
-    for step, folder in found.items():
-        if steps is None or step in steps:
-            card = read_card(folder)
-            weights = {
-                name: {key: tensor.to(dtype) for key, tensor in read_weights(folder, name, card).items()}
-                for name in card.weights
-            }
-            save_checkpoint(out / "checkpoints" / folder.name, card.model_copy(update={"sha256": {}}), weights)
-    write_file(out / RUN_FILE, settings)
+    with held_alone(out):
+        if any(file.name != LOCK_FILE for file in out.iterdir()):
+            raise FileExistsError(f"{out} exists already and is no empty folder; choose another folder or delete it first")
+        for step, folder in found.items():
+            if steps is None or step in steps:
+                _copy(folder, out / "checkpoints" / folder.name, dtype)
+        write_file(out / RUN_FILE, settings)
     return out
+
+
+def _copy(checkpoint: Path, out: Path, dtype: torch.dtype) -> None:
+    card = read_card(checkpoint)
+    weights = {
+        name: {key: tensor.to(dtype) for key, tensor in read_weights(checkpoint, name, card).items()} for name in card.weights
+    }
+    save_checkpoint(out, card.model_copy(update={"sha256": {}}), weights)

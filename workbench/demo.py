@@ -1,6 +1,7 @@
 """The demo: the main job on the bundled checkpoints, sized to end within a minute on two cores."""
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -9,6 +10,7 @@ from models.checkpoint import CheckpointError, bundled_names, bundled_tables, fi
 from workbench.comparison import compare
 from workbench.comparison_table import read_table
 from workbench.figures.export import possible_formats
+from workbench.folder_lock import held_alone
 from workbench.found_checkpoints import find_checkpoints
 from workbench.headline import headline_lengths
 from workbench.report import Written, write_results
@@ -40,20 +42,21 @@ OTHELLO = Sequences(400, 40)
 def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written:
     """Compares dropout and raw, ema and bema weights over length on every bundled run: table, figures, report.
 
-    Raises CheckpointError where nothing is bundled.
+    Raises CheckpointError where nothing is bundled, and as `held_alone` where another process writes there.
     """
     formats = possible_formats(FORMATS)
-    measured = measure_bundled(progress)
-    return write_results(
-        measured.frame,
-        find_checkpoints(bundled_names()),
-        out,
-        "Dropout and averaged weights over length: the bundled checkpoints",
-        f"workbench demo --out {out}",
-        measured.settings,
-        training=measured.training,
-        formats=formats,
-    )
+    with held_alone(Path(out)):
+        measured = measure_bundled(progress)
+        return write_results(
+            measured.frame,
+            find_checkpoints(bundled_names()),
+            out,
+            "Dropout and averaged weights over length: the bundled checkpoints",
+            f"workbench demo --out {out}",
+            measured.settings,
+            training=measured.training,
+            formats=formats,
+        )
 
 
 def measure_bundled(progress: bool = True) -> Measured:

@@ -25,6 +25,7 @@ from workbench.figures.ablation import ablation_figures
 from workbench.figures.export import FORMATS, possible_formats, save_figures
 from workbench.figures.gallery import comparison_figures, training_figures
 from workbench.figures.print_layout import Width
+from workbench.folder_lock import held_alone
 from workbench.found_checkpoints import Checkpoint, Steps, card_table, find_checkpoints
 from workbench.kept_parts import remove_parts
 from workbench.report_page import report_page
@@ -38,14 +39,13 @@ class Written:
 
     tables: tuple[Path, ...]
     figures: tuple[Path, ...]
-    report: Path | None
-    frame: pd.DataFrame | None = field(default=None, compare=False, repr=False)
-    """the comparison as it was written, which another call may have replaced since; None where figures alone were"""
+    report: Path
+    frame: pd.DataFrame = field(compare=False, repr=False)
+    """the comparison as it was written, which another call may have replaced since"""
 
     def __str__(self) -> str:
         """One line for people."""
-        files = [*map(str, self.tables), f"{len(self.figures)} figure files"]
-        return ", ".join([*files, str(self.report)] if self.report else files)
+        return ", ".join([*map(str, self.tables), f"{len(self.figures)} figure files", str(self.report)])
 
 
 def write_comparison(
@@ -65,12 +65,11 @@ def write_comparison(
 
     Where it is interrupted, what is done stays in `out/parts`, and the same call goes on with it.
 
-    Raises as `compare` and `save_figures`.
+    Raises as `compare`, `save_figures` and, where another process writes there, `held_alone`.
     """
     formats = possible_formats(formats)
     lengths, weights = lengths_asked_for(lengths), weights_asked_for(weights)
     parts = Path(out) / "parts"
-    frame = compare(paths, lengths, sequences, seed, weights, steps=steps, device=device, keep=parts, progress=progress)
     words = ["workbench", "compare", *map(str, paths), "--sequences", str(sequences), "--seed", str(seed)]
     words += ["--lengths", ",".join(map(str, lengths))] if lengths is not None else []
     words += ["--weights", ",".join(weights)] if weights != WEIGHTS else []
@@ -78,8 +77,10 @@ def write_comparison(
     words += ["--device", str(device)] if str(device) != "cpu" else []
     settings = {"sequences": sequences, "seed": seed}
     title, command = "Comparison over length", shlex.join(words)
-    written = write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)
-    remove_parts(parts)
+    with held_alone(Path(out)):
+        frame = compare(paths, lengths, sequences, seed, weights, steps=steps, device=device, keep=parts, progress=progress)
+        written = write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)
+        remove_parts(parts)
     return written
 
 
@@ -106,7 +107,7 @@ def write_results(
     return Written(tables, tuple(files), folder / "report.html", frame)
 
 
-def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS, width: Width | None = None) -> Written:
+def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMATS, width: Width | None = None) -> list[Path]:
     """Draws the figures of a table that `compare` or `ablate` wrote, laid out for print where a width is given.
 
     `table` may be the folder of a comparison or of ablations, all of which are drawn. Raises ValueError for another file or an
@@ -115,7 +116,7 @@ def write_figures(table: PathLike, out: PathLike, formats: Sequence[str] = FORMA
     folder = Path(table)
     of_ablations = [] if (folder / "comparison.parquet").exists() else sorted(folder.glob("*.parquet"))
     figures = {name: figure for file in of_ablations or [folder] for name, figure in _figures_of(file).items()}
-    return Written((), tuple(save_figures(figures, out, formats, width)), None)
+    return save_figures(figures, out, formats, width)
 
 
 def _figures_of(table: PathLike) -> Mapping[str, go.Figure]:

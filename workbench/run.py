@@ -1,10 +1,8 @@
-"""A run on disk: `run.json`, `metrics.jsonl`, `checkpoints/`, and the lock that keeps a second writer out."""
+"""A run on disk: `run.json`, `metrics.jsonl` and `checkpoints/`, held for writing by one process at a time."""
 
-import fcntl
 import json
 import os
 import platform
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,13 +14,13 @@ from models.checkpoint import CARD_FILE
 from models.config import Config
 from models.durable import TEMPORARY_PREFIX, open_to_append, remove_leftovers, write_file, writing
 from models.plain_file import read_plain
+from workbench.folder_lock import LOCK_FILE, held_alone
 from workbench.training_config import TrainingConfig, changed_fields
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 MAX_METRICS_BYTES = 1 << 28
 """A line a logged step: a million of them."""
-LOCK_FILE = "run.lock"
 MAX_RECORD_BYTES = 1 << 20
 
 
@@ -110,8 +108,8 @@ def _metric_lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
 def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
     """Holds a run folder for writing: a new one, or one of an equal configuration to go on with.
 
-    Raises RunError where the folder holds something else, a run of another configuration (the fields are named), or is held by
-    another process (which is named).
+    Raises RunError where the folder holds something else, or a run of another configuration (the fields are named), and as
+    `held_alone` where another process holds it.
     """
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give a folder for the run")
@@ -119,9 +117,7 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
         read_run(folder)  # before anything is touched: it may be another program's
     elif folder.is_dir() and any(not _is_of_a_run(path.name) for path in folder.iterdir()):
         raise RunError(f"{folder} holds files that are no run of ours; give an empty or new folder")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with held_alone(folder):
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
         _require_whole(folder / "checkpoints")
@@ -146,23 +142,3 @@ def _require_whole(checkpoints: Path) -> None:
     for folder in sorted(checkpoints.glob("step_*")):
         if not (folder / CARD_FILE).is_file():
             raise RunError(f"{folder} is a checkpoint without {CARD_FILE}, as a torn copy leaves it; delete it and start again")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    path = folder / LOCK_FILE
-    with writing(path):
-        file = open_to_append(path)
-    with file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends, however it ends
-        except BlockingIOError:
-            lock.seek(0)
-            raise RunError(
-                f"{folder} is being written by {lock.read().strip() or 'another process'}; wait for it or stop it"
-            ) from None
-        with writing(path):
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
-        yield

@@ -128,7 +128,7 @@ def test_write_comparison(runs, tmp_path):
     assert set(read_table(written.tables[0])["length"]) == {1, 3}
     assert str(written).endswith("report.html")
     again = write_figures(tmp_path, tmp_path / "more", ["html"])
-    assert [path.name for path in again.figures] == [path.name for path in written.figures]
+    assert [path.name for path in again] == [path.name for path in written.figures]
     with pytest.raises(ValueError, match="unknown format"):
         write_comparison([runs / "none-0"], tmp_path, formats=["gif"])
 

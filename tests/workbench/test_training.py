@@ -11,6 +11,7 @@ import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints
 from workbench.config_options import config_from_options
+from workbench.folder_lock import FolderError
 from workbench.run import Run, RunError, RunRecord, read_metrics, read_run
 from workbench.trainer import Trainer, step_batches
 from workbench.training import train
@@ -198,7 +199,7 @@ def test_a_second_writer_is_refused_naming_the_first(tmp_path):
     )
     try:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=f"is being written by process {first.pid} on "):
+        with pytest.raises(FolderError, match=f"is being written by process {first.pid} on "):
             train(small(), tmp_path / "run")
     finally:
         first.communicate()
@@ -286,7 +287,7 @@ def test_the_command_on_the_card_makes_the_configuration_again(tmp_path):
 def test_nothing_is_written_through_a_link_or_into_a_pipe(tmp_path, name):
     mine, run = tmp_path / "mine.txt", train(small(steps=10), tmp_path / "run")
     mine.write_text("mine")
-    (run / name).unlink()
+    (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(mine)
     with suppress(OSError):  # a lock that is a link is refused, metrics that are one are replaced
         train(small(steps=20), run)

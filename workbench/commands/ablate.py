@@ -32,27 +32,29 @@ def ablate(
     from workbench.comparison_table import write_table
     from workbench.figures.ablation import ablation_figures
     from workbench.figures.export import save_figures
+    from workbench.folder_lock import held_alone
     from workbench.kept_parts import remove_parts
 
     name = f"{what}-{method}"
     parts = out / "parts" / f"{name}-{weights}"
-    frame = ablation_map(
-        checkpoint,
-        None,
-        what,
-        method,
-        chosen,
-        sequences,
-        seed,
-        weights=weights,
-        device=device,
-        keep=parts,
-        progress=True,
-    )
-    write_table(frame, out, name)
-    remove_parts(parts)
+    with held_alone(out):
+        frame = ablation_map(
+            checkpoint,
+            None,
+            what,
+            method,
+            chosen,
+            sequences,
+            seed,
+            weights=weights,
+            device=device,
+            keep=parts,
+            progress=True,
+        )
+        write_table(frame, out, name)
+        remove_parts(parts)
+        save_figures(ablation_figures(frame), out / "figures", formats.split(","))
     longest = int(frame["length"].max())
-    save_figures(ablation_figures(frame), out / "figures", formats.split(","))
     rows = frame[(frame["length"] == longest) & (frame["metric"] == "illegal_mass")].sort_values("difference", ascending=False)
     columns = [
         "layer",

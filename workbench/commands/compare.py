@@ -38,6 +38,5 @@ def compare(
         formats=formats.split(","),
         progress=True,
     )
-    assert written.frame is not None
     typer.echo(summary(written.frame))
     typer.echo(f"wrote {written}")

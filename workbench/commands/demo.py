@@ -12,6 +12,5 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for tables, figures and 
     from workbench.headline import summary
 
     written = run_demo(out)
-    assert written.frame is not None
     typer.echo(summary(written.frame))
     typer.echo(f"wrote {written}")

@@ -44,8 +44,8 @@ def figures(
         from workbench.report import write_figures
 
         written = write_figures(table, out, possible, width)
-        typer.echo(written)
-        names = [path.name for path in written.figures]
+        typer.echo(f"{len(written)} figure files")
+        names = [path.name for path in written]
     if not _has_all(names, asked):
         raise typer.Exit(1)  # a warning has said why
 
