@@ -83,6 +83,26 @@ def test_it_is_reached_by_keys_and_refuses_in_a_sentence(explorer, page):
     expect(explorer.locator(".oe-error")).to_have_text(re.compile("f5 .*is illegal.*the square is taken"))
 
 
+def test_a_click_is_not_lost_where_the_board_is_drawn_anew_between_press_and_release(explorer, page):
+    explorer.get_by_role("button", name="new game").click()
+    boards = explorer.locator(".oe-place-boards")
+    expect(boards).to_contain_text("0 moves")
+    moves = boards.locator('[data-step="play"]')
+    moves.first.hover()
+    page.mouse.down()
+    boards.evaluate("place => { place.innerHTML = place.innerHTML; }")
+    page.mouse.up()
+    expect(boards).to_contain_text("1 move,")
+    moves.first.hover()
+    page.mouse.down()
+    moves.last.hover()
+    page.mouse.up()  # of another square
+    moves.last.click(button="right")
+    page.keyboard.press("Escape")
+    explorer.get_by_role("button", name="undo").click()
+    expect(boards).to_contain_text("0 moves")  # and not 1 of 2
+
+
 def test_many_positions_show_progress_and_stop(explorer, page, tmp_path):
     explorer.get_by_role("tab", name="many positions").click()
     explorer.get_by_role("button", name="Scan").click()

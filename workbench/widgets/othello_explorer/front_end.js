@@ -82,7 +82,18 @@ function focusCell(cell) {
 }
 
 function listen(place, send) {
-  place.addEventListener("click", (event) => take(event.target.closest(".oe-at"), send));
+  let pressed;
+  place.addEventListener("pointerdown", (event) => {
+    pressed = event.button === 0 ? nameOf(event.target.closest(".oe-at")) : undefined;
+  });
+  place.addEventListener("pointerup", (event) => {
+    const cell = event.target.closest(".oe-at");
+    if (cell && nameOf(cell) === pressed) take(cell, send);
+    pressed = undefined;
+  });
+  place.addEventListener("click", (event) => {
+    if (event.detail === 0) take(event.target.closest(".oe-at"), send); // of no pointer, but say a screen reader
+  });
   place.addEventListener("keydown", (event) => {
     const cell = event.target.closest(".oe-at");
     if (!cell) return;
@@ -94,6 +105,11 @@ function listen(place, send) {
     event.preventDefault();
     event.stopPropagation();
   });
+}
+
+/** By which a cell is known again where it was drawn anew between press and release: no click comes of that. */
+function nameOf(cell) {
+  return cell ? JSON.stringify([cell.dataset.key, cell.dataset.step, cell.dataset.arguments]) : undefined;
 }
 
 function take(cell, send) {
