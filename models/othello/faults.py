@@ -4,8 +4,7 @@ For: errors that name the game, the move and the reason, and reading archives in
 legal moves (`games.py`).
 """
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +17,8 @@ from models.othello.notation import square_text
 
 BLOCK = 1 << 12
 """Games replayed at once, of some 2 kB each."""
+NAMED = 1000
+"""How many of the games left out are told one by one; the others are counted, since an archive may have millions of them."""
 REMEDY = "correct the game, or skip bad games (--skip-bad, in Python skip_bad=True)"
 
 
@@ -29,7 +30,6 @@ class IllegalGame(ValueError):
         super().__init__(game, move, reason, remedy)
 
     def __str__(self) -> str:
-        """Made when asked for: an archive may have millions of them."""
         return "{}, move {}: {}; {}".format(*self.args)
 
     @property
@@ -56,6 +56,20 @@ class SoundGames:
     kept: Int64[Tensor, "game"]
     """Where in the archive each of these games stands, from 0."""
     skipped: tuple[IllegalGame, ...]
+    """What is wrong with the first `NAMED` of those left out."""
+    left_out: int
+    """How many were left out in all."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some games of an archive that stand one after another, at most `BLOCK` of them, as they were read."""
+
+    tokens: UInt8[Tensor, "game moves"]
+    numbers: Sequence[int]
+    """What each is called in the archive, after its noun."""
+    unreadable: Mapping[int, tuple[int, str]]
+    """Faults known already, by place in this block: move number (from 1) and reason."""
 
 
 def illegal_move(played: Replay, game: int) -> tuple[int, str] | None:
@@ -90,41 +104,38 @@ def refuse_illegal(played: Replay, noun: str, remedy: str) -> None:
         raise IllegalGame(f"{noun} {game}", *fault, remedy)
 
 
-def sound_games(
-    board: Board,
-    tokens: UInt8[Tensor, "game moves"],
-    unreadable: Mapping[int, tuple[int, str]],
-    name: Callable[[int], str],
-    skip_bad: bool,
-) -> SoundGames:
-    """The games in which every move is legal and after which neither side can move.
+def sound_games(board: Board, blocks: Iterable[Block], noun: str, skip_bad: bool) -> SoundGames:
+    """The games in which every move is legal and after which neither side can move; blocks are let go as they are judged.
 
-    `unreadable` holds the faults already known, as move number (from 1) and reason, by game; `name` says what a game is called.
-    Raises `IllegalGame` for the first faulty game, or collects them if `skip_bad`.
+    `noun` is what a game is called, before its number. Raises `IllegalGame` for the first faulty game, or leaves out the
+    faulty ones if `skip_bad`.
     """
-    bad: list[int] = []
-    skipped: list[IllegalGame] = []
-    for start in range(0, len(tokens), BLOCK):
-        for game, move, reason in _faults(replay(board, tokens[start : start + BLOCK]), start, unreadable):
-            fault = IllegalGame(name(game), move, sys.intern(reason), REMEDY)  # millions of games have a few reasons
+    sound, kept, skipped, seen = bytearray(), [torch.zeros(0, dtype=torch.int64)], list[IllegalGame](), 0
+    for block in blocks:
+        legal = torch.ones(len(block.tokens), dtype=torch.bool)
+        for game, move, reason in _faults(replay(board, block.tokens), block.unreadable):
+            legal[game] = False
+            if not skip_bad or len(skipped) < NAMED:
+                skipped.append(IllegalGame(f"{noun} {block.numbers[game]}", move, reason, REMEDY))
             if not skip_bad:
-                raise fault
-            bad.append(game)
-            skipped.append(fault)
-    sound = torch.ones(len(tokens), dtype=torch.bool)
-    sound[bad] = False
-    return SoundGames(tokens[sound], sound.nonzero()[:, 0], tuple(skipped))
+                raise skipped[0]
+        sound += block.tokens[legal].numpy().tobytes()
+        kept.append(legal.nonzero()[:, 0] + seen)
+        seen += len(legal)
+    tokens = torch.frombuffer(sound or bytearray(1), dtype=torch.uint8)  # torch takes no empty one
+    games = tokens[: len(sound)].view(-1, board.moves)
+    return SoundGames(games, torch.cat(kept), tuple(skipped), seen - len(games))
 
 
-def _faults(played: Replay, start: int, unreadable: Mapping[int, tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
-    """The faulty games of a block that begins with game `start` of an archive: number, move (from 1) and reason of each."""
+def _faults(played: Replay, unreadable: Mapping[int, tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
+    """The faulty games of a block: place, move (from 1) and reason of each."""
     lengths = played.lengths
     options = torch.where(lengths == 0, 1, played.legal.gather(1, (lengths - 1).clamp(min=0)[:, None])[:, 0])
     stopped, unfinished = (played.played != lengths).tolist(), (options != 0).tolist()
     for game, length in enumerate(lengths.tolist()):
-        known = [unreadable.get(start + game), illegal_move(played, game) if stopped[game] else None]
+        known = [unreadable.get(game), illegal_move(played, game) if stopped[game] else None]
         found = [fault for fault in known if fault]
         if not found and unfinished[game]:
             found = [(length + 1, "the game is cut off, there is a legal move")]
         if found:
-            yield start + game, *min(found, key=lambda fault: fault[0])
+            yield game, *min(found, key=lambda fault: fault[0])

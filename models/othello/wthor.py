@@ -10,13 +10,14 @@ A file is a header of 16 bytes and 68 bytes a game, all numbers little-endian:
 (Layout: "Format de la base WThor", Federation Francaise d'Othello.)
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from models.othello.board import PAD, board_of_size
-from models.othello.faults import SoundGames, sound_games
+from models.othello.faults import BLOCK, Block, SoundGames, sound_games
 
 HEADER = np.dtype(
     [
@@ -65,11 +66,22 @@ def _token_of_byte() -> np.ndarray:
     return tokens
 
 
+def _blocks(moves: np.ndarray) -> Iterator[Block]:
+    token_of_byte = _token_of_byte()
+    for start in range(0, len(moves), BLOCK):
+        some = moves[start : start + BLOCK]
+        tokens, unreadable = token_of_byte[some], {}
+        for game, move in np.argwhere((tokens == PAD) & (some != 0))[::-1].tolist():  # so that the first of a game stays
+            unreadable[game] = move + 1, f"byte {some[game, move]} names no square that can be played (10 * row + column)"
+        yield Block(torch.from_numpy(tokens), range(start + 1, start + 1 + len(some)), unreadable)
+
+
 def read_wthor(data: bytes, skip_bad: bool = False) -> WthorFile:
     """The 8x8 games of the bytes of a `.wtb` file.
 
     Raises ValueError for a file that is no such file or is cut off, and `IllegalGame`, a ValueError naming game (from 1), move
-    number and reason, for a game with an illegal or missing move; `skip_bad` collects the latter in `games.skipped` instead.
+    number and reason, for a game with an illegal or missing move; `skip_bad` leaves such games out, and tells of the first
+    ones in `games.skipped`.
     """
     if len(data) < HEADER.itemsize:
         raise ValueError(f"WTHOR file of {len(data)} bytes: expected a header of {HEADER.itemsize}; fetch the file again")
@@ -81,10 +93,5 @@ def read_wthor(data: bytes, skip_bad: bool = False) -> WthorFile:
     if len(data) != expected:
         raise ValueError(f"WTHOR file of {len(data)} bytes: {header['games']} games take {expected}; fetch the file again")
     records = np.frombuffer(data, RECORD, int(header["games"]), HEADER.itemsize)
-    moves = records["moves"]
-    tokens = _token_of_byte()[moves]
-    unreadable = {}
-    for game, move in np.argwhere((tokens == PAD) & (moves != 0))[::-1].tolist():  # so that the first of a game stays
-        unreadable[game] = move + 1, f"byte {moves[game, move]} names no square that can be played (10 * row + column)"
-    games = sound_games(board_of_size(8), torch.from_numpy(tokens), unreadable, lambda game: f"game {game + 1}", skip_bad)
+    games = sound_games(board_of_size(8), _blocks(records["moves"]), "game", skip_bad)
     return WthorFile(int(header["year_of_games"]), int(header["depth"]), games, records[games.kept.numpy()])

@@ -46,7 +46,7 @@ def games(
             raise ValueError(f"{file} is not text; give a .wtb archive, or UTF-8 text with one game a line") from error
         notation: Notation = "transposed" if transposed else "standard"
         sound = read_transcripts(text, size, notation, skip_bad)
-    typer.echo(f"{len(sound.tokens)} games, all legal to the end; {len(sound.skipped)} left out")
+    typer.echo(f"{len(sound.tokens)} games, all legal to the end; {sound.left_out} left out")
     for bad in sound.skipped[:10]:
         typer.echo(f"left out: {bad.game}, move {bad.move}: {bad.reason}")
     if out is not None:

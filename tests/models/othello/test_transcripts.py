@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.othello import faults
+from models.othello import faults, transcripts
 from models.othello.board import SIZES, board_of_size
 from models.othello.faults import IllegalGame
 from models.othello.games import generate, replay
@@ -107,6 +107,7 @@ def test_a_bad_transcript_is_named_or_skipped(text, move, reason):
     read = read_transcripts(lines, BOARD, skip_bad=True)
     assert write_transcripts(read.tokens, BOARD) == f"{SHORTEST}\n" * 2
     assert read.kept.tolist() == [0, 2] and [str(fault) for fault in read.skipped] == [str(raised.value)]
+    assert read.left_out == 1
 
 
 def test_what_follows_a_line_that_cannot_be_read_is_not_replayed(monkeypatch):
@@ -118,7 +119,8 @@ def test_what_follows_a_line_that_cannot_be_read_is_not_replayed(monkeypatch):
     with pytest.raises(IllegalGame, match="line 1, move 1: e3 .token 21. is illegal for black"):
         read_transcripts(f"e3\n{text}", BOARD)
     assert replayed == [2, 3]
-    assert len(read_transcripts(text, BOARD, skip_bad=True).skipped) == 1_001
+    read = read_transcripts(text, BOARD, skip_bad=True)
+    assert (read.left_out, len(read.skipped)) == (1_001, faults.NAMED)
 
 
 @pytest.mark.parametrize(("line", "kept"), [("a", 0), ("f5d6c3", 0), (SHORTEST, 100_000)])
@@ -131,7 +133,7 @@ def test_a_text_of_many_short_games_takes_little_memory(line, kept):
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
     assert reading.error is None and reading.memory < 120 * MEGABYTE  # replayed at once they take 270
-    assert (len(games[0].tokens), len(games[0].skipped)) == (kept, 100_000 - kept)
+    assert (len(games[0].tokens), games[0].left_out) == (kept, 100_000 - kept)
 
 
 def test_bad_games_are_named_across_blocks():
@@ -141,6 +143,14 @@ def test_bad_games_are_named_across_blocks():
     assert found == [(f"line {faults.BLOCK + line}", move) for line, move in ((1, 1), (3, 3), (5, 3))]
     assert read.kept[faults.BLOCK :].tolist() == [faults.BLOCK + 1, faults.BLOCK + 3]
     assert str(pickle.loads(pickle.dumps(read.skipped[0]))) == str(read.skipped[0])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028"])
+def test_lines_are_numbered_across_pieces(monkeypatch, end):
+    monkeypatch.setattr(transcripts, "PIECE", 50)
+    lines = [SHORTEST, "", SHORTEST, "x", *[SHORTEST] * 10, "y"]
+    read = read_transcripts(end.join(lines), BOARD, skip_bad=True)
+    assert ([fault.game for fault in read.skipped], len(read.tokens)) == (["line 4", "line 15"], 12)
 
 
 def test_nothing_to_read():
