@@ -1,7 +1,4 @@
-"""The tidy frame of evaluations and comparisons: its columns, their types, the spread over seeds, and its place on disk.
-
-It imports neither torch nor models, so that drawing figures from a table starts quickly.
-"""
+"""The tidy frame of evaluations and comparisons: its columns, their types, the spread over seeds, and its place on disk."""
 
 import io
 import logging
@@ -11,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from models.config import WEIGHTS
 from models.durable import write_file
 from models.plain_file import require_plain
+from workbench.metrics import METRICS
 from workbench.parquet_file import MAX_BYTES, UNREADABLE, read_parquet
+from workbench.table_ranges import require_possible
 
 logger = logging.getLogger(__name__)
 
@@ -80,16 +78,23 @@ def write_table(frame: pd.DataFrame, folder: str | os.PathLike[str], name: str =
 
 
 def read_any_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Any table of `write_table`: a csv, a parquet, or a folder with comparison.parquet. Raises ValueError for another file."""
+    """Any table of `write_table`: a csv, a parquet, or a folder with comparison.parquet.
+
+    Raises ValueError for another file, and as `require_possible` for values that no command writes.
+    """
     file = _file(path)
     try:
-        if file.suffix != ".csv":
-            return read_parquet(file)
-        require_plain(file, MAX_BYTES)
-        _require_fits(file)
-        return pd.read_csv(file)
+        frame = read_parquet(file) if file.suffix != ".csv" else _read_csv(file)
     except UNREADABLE as error:
         raise _unreadable(file, error) from error
+    require_possible(frame, file)
+    return frame
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    require_plain(file, MAX_BYTES)
+    _require_fits(file)
+    return pd.read_csv(file)
 
 
 def _require_fits(file: Path) -> None:
@@ -124,11 +129,10 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def _require_rows(frame: pd.DataFrame, file: Path) -> None:
-    """What the columns and their types do not tell: that a row can be a row, and stands there once."""
-    weights = [name for name in frame["weights"].unique() if name not in WEIGHTS]
+    """What the ranges of the columns do not tell: that rows are of our metrics, stand there once, and say something."""
+    unknown = [str(name) for name in frame["metric"].unique() if name not in METRICS]
     faults = {
-        f"weights {str(weights[:1])[:60]}": bool(weights),
-        "a length below 1": bool((pd.to_numeric(frame["length"], errors="coerce") < 1).any()),
+        f"a metric '{''.join(unknown[:1])[:60]}', none of {', '.join(METRICS)}": bool(unknown),
         "a row twice": bool(frame.duplicated([*LABELS, "length", "metric"]).any()),
         "no value at all": bool(frame["value"].isna().all()),
     }

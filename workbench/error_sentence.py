@@ -3,6 +3,8 @@
 EXPECTED_ERRORS = (ValueError, RuntimeError, OSError, FloatingPointError, ImportError)
 """What our functions raise for what a user can mend; their messages are sentences with the remedy."""
 
+LONGEST = 200
+"""Characters that are shown of what was given."""
 NO_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation overflowed")
 """How torch says it, on the CPU, on a GPU, and of more than any machine has."""
 
@@ -17,7 +19,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
-        return f"{first['loc'][-1]} {first['input']}: {message}" if first["loc"] else message
+        return f"{first['loc'][-1]} {str(first['input'])[:LONGEST]}: {message}" if first["loc"] else message
     if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return "this needs more memory than there is; ask for less at once: a smaller batch, vocabulary, context or model"
     return str(error) if isinstance(error, EXPECTED_ERRORS) else f"unexpected {type(error).__name__}: {error}"

@@ -108,7 +108,7 @@ def test_the_figures_data_does_not_replace_the_sweeps(rows, folder, tmp_path):
         (lambda rows: rows.drop(columns=["steps", "worst_gap"]), "missing or of another type: steps, worst_gap"),
         (lambda rows: rows.assign(width="x"), "missing or of another type: width"),
         (lambda rows: rows.assign(misordered="x"), "missing or of another type: misordered"),
-        (lambda rows: rows.assign(weights="x"), "missing or of another type: weights"),
+        (lambda rows: rows.assign(weights=None), "missing or of another type: weights"),
         (lambda rows: rows.assign(vocab=6), "no row, or ones of another vocabulary"),
         (lambda rows: rows[:0].astype("int64").astype({"weights": str}), "missing or of another type|no row"),
         (lambda rows: pd.DataFrame({"a": [1]}), "missing or of another type: vocab, width"),
