@@ -25,7 +25,7 @@ from safetensors.torch import load as load_safetensors_bytes
 from safetensors.torch import save as save_safetensors_bytes
 from torch import Tensor
 
-from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig, WeightsName
+from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, Name, OptimizerName, TaskConfig, WeightsName, Words
 from models.default_models import default_model
 from models.durable import write_folder
 from models.plain_file import read_plain, require_plain
@@ -33,9 +33,12 @@ from models.streams import SEEDS
 
 ZOO = Path(__file__).parent / "zoo"
 CARD_FILE = "card.json"
+STEP_FOLDERS = "step_" + 8 * "[0-9]" + "*"
 MAX_CARD_BYTES = 1 << 20
 MOST_COUNTED = (1 << 63) - 1
 """The greatest number that tables hold."""
+MOST_ENTRIES = 100
+"""Of a card's lists of versions and files."""
 MAX_HEADER_BYTES = 1 << 20
 """Of a safetensors file: names and shapes."""
 
@@ -48,7 +51,7 @@ class Card(Config):
 
     format: Literal[1] = 1
     """version of this layout"""
-    name: str
+    name: Name
     """how tables name the checkpoint; the name of its run"""
     model: ModelConfig
     """shape of the model, with its dropout rates"""
@@ -68,13 +71,13 @@ class Card(Config):
     """how ema and bema were made; None where there are none"""
     dropout_kernel: DropoutKernel = "none"
     """how dropout was drawn in training"""
-    command: str | None = None
+    command: Words | None = None
     """the command that made it"""
-    source: str | None = None
+    source: Words | None = None
     """where imported weights came from; whether norms were folded"""
-    versions: dict[str, str] = {}
+    versions: dict[Name, Name] = Field({}, max_length=MOST_ENTRIES)
     """versions of the packages and the kind of machine that made it"""
-    sha256: dict[str, str] = {}
+    sha256: dict[Name, Name] = Field({}, max_length=MOST_ENTRIES)
     """file name -> sha256, filled when the checkpoint is written"""
 
     @model_validator(mode="after")
@@ -159,8 +162,19 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
 
 
 def run_checkpoints(run: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoint folders of a run by increasing step; empty where it has none."""
-    return sorted(folder.parent for folder in (Path(run) / "checkpoints").glob(f"step_*/{CARD_FILE}"))
+    """The checkpoint folders of a run by increasing step; empty where it has none.
+
+    Raises CheckpointError for one without its card. No write leaves such a folder, so it is damage, and to pass over it would
+    take the step before for the last one.
+    """
+    folders = sorted(folder for folder in (Path(run) / "checkpoints").glob(STEP_FOLDERS) if folder.is_dir())
+    for folder in folders:
+        if not (folder / CARD_FILE).is_file():
+            raise CheckpointError(
+                f"{folder} is a checkpoint without {CARD_FILE}, as a torn copy leaves it; restore the card, or delete the "
+                "folder to take the checkpoint before"
+            )
+    return folders
 
 
 def bundled_names() -> list[str]:

@@ -26,6 +26,10 @@ MOST, MOST_LAYERS = 1 << 20, 1000
 """Sizes beyond which a shape is a mistake or an attack: nothing of it is built."""
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(max_length=255)]
+"""No longer than the name of a file."""
+Words = Annotated[str, Field(max_length=1 << 17)]
+"""No longer than an argument of a command."""
 
 
 class Config(BaseModel):

@@ -23,7 +23,7 @@ from safetensors.torch import save as save_safetensors_bytes
 from torch import Tensor
 
 from models.checkpoint import MAX_CARD_BYTES, read_safetensors
-from models.config import Config, WeightsName
+from models.config import Config, Name, WeightsName, Words
 from models.durable import replace_folder
 from models.othello.labels import STATES, Frame
 from models.plain_file import read_plain
@@ -48,7 +48,7 @@ class ProbeCard(Config):
     """closed-form: ridge regression; logistic: multinomial logistic; nonlinear: two layers"""
     frame: Frame
     """which three states it reads"""
-    states: tuple[str, str, str]
+    states: tuple[Name, Name, Name]
     """the names of states 0, 1 and 2"""
     layers: tuple[int, ...]
     """which layers of the residual stream it reads: 0 the embedding, l after block l"""
@@ -60,13 +60,13 @@ class ProbeCard(Config):
     """seed of the games it was fitted on"""
     games: int = Field(ge=2)
     """how many games, from number 0 of the stream of that seed"""
-    checkpoint: str
+    checkpoint: Words
     """name of the checkpoint it was fitted on"""
     weights: WeightsName
     """which of its weights"""
-    checkpoint_sha256: str | None = None
+    checkpoint_sha256: Name | None = None
     """sha256 of the file of these weights; None for a model made in memory"""
-    sha256: dict[str, str] = {}
+    sha256: dict[Name, Name] = {}
     """file name -> sha256, filled when the probe is written"""
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 from pydantic import ValidationError
 
-from models.checkpoint import CARD_FILE
-from models.config import Config
+from models.checkpoint import run_checkpoints
+from models.config import Config, Name, Words
 from models.durable import TEMPORARY_PREFIX, open_to_append, remove_leftovers, write_file, writing
-from models.plain_file import read_plain
+from models.plain_file import read_plain, require_plain
 from workbench.folder_lock import LOCK_FILE, held_alone
 from workbench.training_config import TrainingConfig, changed_fields
 
@@ -21,6 +22,8 @@ RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 MAX_METRICS_BYTES = 1 << 28
 """A line a logged step: a million of them."""
+MAX_LINE_BYTES = 1 << 16
+"""A line has some five numbers."""
 MAX_RECORD_BYTES = 1 << 20
 
 
@@ -33,9 +36,9 @@ class RunRecord(Config):
 
     config: TrainingConfig
     """the training configuration"""
-    command: str
+    command: Words
     """the command that makes this run again"""
-    versions: dict[str, str]
+    versions: dict[Name, Name]
     """package versions and machine kind at the start"""
 
 
@@ -70,8 +73,10 @@ class Run:
         """Drops the lines beyond the step that a resume starts from, also one that was cut off while written."""
         path = self.folder / METRICS_FILE
         if path.exists():
-            kept = [line for line, row in _metric_lines(path) if row["step"] <= step]
-            write_file(path, "".join(line + "\n" for line in kept).encode())
+            kept = bytearray()
+            for line, row in _metric_lines(_open_metrics(path)):
+                kept += line.rstrip(b"\n") + b"\n" if row["step"] <= step else b""
+            write_file(path, bytes(kept))
 
 
 def read_run(folder: str | os.PathLike[str]) -> RunRecord:
@@ -85,23 +90,42 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
         raise RunError(f"{path} is no valid run record ({error.errors()[0]['msg']}); restore it or start a new run") from error
 
 
-def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """The lines of a run's `metrics.jsonl`, in order, but one that was cut off. Raises RunError where there is none."""
-    return [row for _, row in _metric_lines(Path(folder) / METRICS_FILE)]
+def read_metrics(folder: str | os.PathLike[str]) -> Iterator[dict[str, float]]:
+    """The lines of a run's `metrics.jsonl`, in order and one at a time, so that a long file fills no memory.
+
+    A line that was cut off, damaged, or has more than `MAX_LINE_BYTES` is passed over. Raises RunError where there is no such
+    file, or one of more than `MAX_METRICS_BYTES`.
+    """
+    file = _open_metrics(Path(folder) / METRICS_FILE)
+    return (row for _, row in _metric_lines(file))
 
 
-def _metric_lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
+def _open_metrics(path: Path) -> IO[bytes]:
     try:
-        text = read_plain(path, MAX_METRICS_BYTES).decode(errors="replace")
+        require_plain(path, MAX_METRICS_BYTES)
+        return path.open("rb")
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; give a folder made by workbench train") from error
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):  # cut off while written, or damaged since
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            yield line, row
+
+
+def _metric_lines(file: IO[bytes]) -> Iterator[tuple[bytes, dict[str, float]]]:
+    with file:
+        for line in _short_lines(file):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):  # cut off while written, or damaged since
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                yield line, row
+
+
+def _short_lines(file: IO[bytes]) -> Iterator[bytes]:
+    begins = True
+    while piece := file.readline(MAX_LINE_BYTES):
+        ends = piece.endswith(b"\n")
+        if begins and (ends or len(piece) < MAX_LINE_BYTES):
+            yield piece
+        begins = ends
 
 
 @contextmanager
@@ -120,7 +144,7 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
     with held_alone(folder):
         remove_leftovers(folder)
         remove_leftovers(folder / "checkpoints")
-        _require_whole(folder / "checkpoints")
+        run_checkpoints(folder)  # raises where a card is missing
         if (folder / RUN_FILE).exists():
             before = read_run(folder)
             record = record.model_copy(update={"versions": before.versions})
@@ -136,9 +160,3 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
 def _is_of_a_run(name: str) -> bool:
     """Whether a run that was killed before its record was written may have left it, or one that lost its record."""
     return name in (LOCK_FILE, METRICS_FILE, "checkpoints") or name.startswith(TEMPORARY_PREFIX)
-
-
-def _require_whole(checkpoints: Path) -> None:
-    for folder in sorted(checkpoints.glob("step_*")):
-        if not (folder / CARD_FILE).is_file():
-            raise RunError(f"{folder} is a checkpoint without {CARD_FILE}, as a torn copy leaves it; delete it and start again")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from models.config import DropoutRates
+from models.config import DropoutRates, TaskConfig
 from workbench.error_sentence import sentence
 
 
@@ -11,6 +11,9 @@ def test_what_pydantic_says_becomes_a_sentence():
     with pytest.raises(ValidationError) as raised:
         DropoutRates(attention=2)
     assert sentence(raised.value) == "attention 2: Input should be less than 1"
+    with pytest.raises(ValidationError) as raised:
+        TaskConfig(name="x" * 1_000_000)
+    assert len(sentence(raised.value)) < 300
 
 
 def test_an_error_nobody_expected_is_told_by_its_kind():

@@ -1,11 +1,12 @@
-"""Folders that nobody may look into. What is found elsewhere is in the tests of comparisons."""
+"""Folders that nobody may look into, or that miss a card. What is found elsewhere is in the tests of comparisons."""
 
 import errno
 from pathlib import Path
 
 import pytest
 
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, find_checkpoint
+from workbench.evaluation import evaluate
 from workbench.found_checkpoints import find_checkpoints
 
 from .saved_runs import save_run
@@ -26,3 +27,29 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch, name):
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(CheckpointError, match=rf"looked for in '{tmp_path / name}' \(Permission denied\); make it readable"):
         find_checkpoints([tmp_path])
+
+
+FINDERS = {
+    "one checkpoint": find_checkpoint,
+    "last steps": lambda run: find_checkpoints([run]),
+    "all steps": lambda run: find_checkpoints([run], "all"),
+    "a folder of runs": lambda run: find_checkpoints([run.parent]),
+    "evaluate": lambda run: evaluate(run, sequences=2),
+}
+
+
+@pytest.mark.parametrize("step", [10, 20])
+@pytest.mark.parametrize("find", FINDERS.values(), ids=FINDERS)
+def test_a_step_without_its_card_is_not_passed_over(tmp_path, find, step):
+    run = save_run(tmp_path, "run", steps=(10, 20))
+    (run / "checkpoints" / f"step_{step:08d}" / "card.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=f"step_{step:08d} is a checkpoint without card.json, .*; restore the card, or delete"
+    ):
+        find(run)
+
+
+def test_folders_of_another_program_are_passed_over(tmp_path):
+    run = save_run(tmp_path, "run", steps=(10,))
+    (run / "checkpoints" / "step_100").mkdir()
+    assert [found.card.step for found in find_checkpoints([run])] == [10]

@@ -34,7 +34,7 @@ def scalars(run) -> dict[str, dict[int, float]]:
 
 def assert_same_lines(run):
     logged = scalars(run)
-    rows = read_metrics(run)
+    rows = list(read_metrics(run))
     assert logged.keys() == rows[0].keys() - {"step"}
     for tag, values in logged.items():
         assert values == {row["step"]: pytest.approx(row[tag], rel=1e-6) for row in rows}  # TensorBoard keeps float32

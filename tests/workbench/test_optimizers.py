@@ -121,7 +121,7 @@ def test_what_the_fused_kernel_would_write_beyond_is_refused(spoil, told):
 def test_muon_learns_and_the_card_says_who_trained(tmp_path):
     config = muon(learning_rate=3e-3, warmup=0, batch=32)
     run = train(config, tmp_path / "run")
-    assert read_metrics(run)[-1]["loss"] < read_metrics(run)[0]["loss"] - 0.1
+    assert list(read_metrics(run))[-1]["loss"] < list(read_metrics(run))[0]["loss"] - 0.1
     card = read_card(run_checkpoints(run)[-1])
     assert card.optimizer == "muon"
     assert "--optimizer muon" in card.command

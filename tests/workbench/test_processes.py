@@ -165,7 +165,7 @@ def test_the_command_under_accelerate_launch(tmp_path):
     launched = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    while not (run / "metrics.jsonl").exists() or len(read_metrics(run)) < 5:
+    while not (run / "metrics.jsonl").exists() or len(list(read_metrics(run))) < 5:
         assert launched.poll() is None, launched.stderr.read()
         time.sleep(0.1)
     launched.send_signal(signal.SIGINT)
@@ -177,7 +177,7 @@ def test_the_command_under_accelerate_launch(tmp_path):
     train(config, tmp_path / "alone")
     assert losses(run) == pytest.approx(losses(tmp_path / "alone")[: len(losses(run))], rel=0, abs=2e-6)
     rows = [{key: row[key] for key in row if key != "tokens_per_s"} for row in read_metrics(run)]
-    assert rows[0]["illegal_mass"] == pytest.approx(read_metrics(tmp_path / "alone")[0]["illegal_mass"], abs=1e-6)
+    assert rows[0]["illegal_mass"] == pytest.approx(list(read_metrics(tmp_path / "alone"))[0]["illegal_mass"], abs=1e-6)
     train(config.model_copy(update={"steps": step + 10}), run)
     assert read_card(run_checkpoints(run)[-1]).step == step + 10
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from models.checkpoint import read_card, read_weights, run_checkpoints
+from models.checkpoint import CheckpointError, read_card, read_weights, run_checkpoints
 from workbench.config_options import config_from_options
 from workbench.folder_lock import FolderError
 from workbench.run import Run, RunError, RunRecord, read_metrics, read_run
@@ -33,7 +33,7 @@ def test_it_learns_the_task(tmp_path):
         small(vocab=6, train_length=5, steps=1500, batch=128, learning_rate=3e-3, save_every=1500, log_every=100),
         tmp_path / "run",
     )
-    rows = read_metrics(run)
+    rows = list(read_metrics(run))
     assert rows[0]["illegal_mass"] > 0.1
     assert rows[-1]["illegal_mass"] < 0.02
     assert rows[-1]["loss"] == pytest.approx(sum(math.log(6 - s) for s in range(1, 6)) / 5, abs=0.03)
@@ -115,7 +115,7 @@ def test_more_steps_go_on_with_a_finished_run(tmp_path):
     train(small(), tmp_path / "run")
     train(small(steps=80), tmp_path / "run")
     assert read_card(run_checkpoints(tmp_path / "run")[-1]).step == 80
-    assert read_metrics(tmp_path / "run")[-1]["step"] == 80
+    assert list(read_metrics(tmp_path / "run"))[-1]["step"] == 80
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence_whose_remedy_holds(tmp_path, monkeypatch):
@@ -301,7 +301,7 @@ def test_nothing_is_written_through_a_link_or_into_a_pipe(tmp_path, name):
 def test_half_a_checkpoint_is_named_before_any_work(tmp_path):
     run = train(small(steps=10), tmp_path / "run")
     (run / "checkpoints" / "step_00000020").mkdir()
-    with pytest.raises(RunError, match="step_00000020 is a checkpoint without card.json"):
+    with pytest.raises(CheckpointError, match="step_00000020 is a checkpoint without card.json"):
         train(small(steps=20), run)
 
 
@@ -311,6 +311,6 @@ def test_metrics_of_a_foreign_line_are_dropped(tmp_path):
     run.append_metrics({"step": 9})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('[1]\n{"step": "two"}\n{"step": 1')
-    assert read_metrics(tmp_path) == [{"step": 1}, {"step": 9}]
+    assert list(read_metrics(tmp_path)) == [{"step": 1}, {"step": 9}]
     run.forget_metrics_after(5)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
