@@ -16,7 +16,8 @@ INSTALL = UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet -b $(HA
 # out by name, to save their time: Othello's rules, training, searches, and what writes and prints, none of which hook a model.
 LENS4 := .venv-lens4
 LENS4_STAMP := $(LENS4)/.installed
-LENS4_WITHOUT = cli export fleet fleet_parts loggers optimizers print_layout processes search search_postgresql study training
+LENS4_WITHOUT = cli export fleet fleet_parts loggers optimizers print_layout processes search search_postgresql search_storage study \
+	study_claims study_effects training
 LENS4_TESTS = tests/interop tests/models tests/probes tests/workbench tests/reliability/test_hooks.py tests/test_examples.py \
 	--ignore=tests/models/othello $(LENS4_WITHOUT:%=--ignore=tests/workbench/test_%.py)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
+from optuna.storages._rdb.models import BaseModel
 
 from models.plain_file import require_plain
 
@@ -34,6 +35,8 @@ MAX_VALUE_BYTES = 1 << 26
 MAX_DEFAULT_CHARACTERS = 100
 """Of a column's default, which stands once in the file, for every row that lacks it."""
 OPTUNA_TABLES = {"studies", "trials", "version_info"}
+OTHER_TABLES = {"alembic_version", "workbench_attempts"}
+"""What a search has beside those that Optuna lists."""
 
 
 def open_storage(
@@ -50,6 +53,9 @@ def open_storage(
 
     with one_sentence(url):
         file = _sqlite_file(url)
+        if file is not None and file.exists():
+            require_plain(file)
+            patiently(lambda: _require_no_others(url))
         storage = patiently(make)
     if file is not None:
         _serialise(storage.engine)
@@ -69,6 +75,24 @@ def open_existing_storage(url: str) -> optuna.storages.RDBStorage:
     if not tables >= OPTUNA_TABLES or not only_tables:
         raise ValueError(f"the storage {shown_url(url)} holds no search; give that of `workbench search`")
     return open_storage(url)
+
+
+def _require_no_others(url: str) -> None:
+    """Raises OSError for an SQLite file with another program's tables and no search; of ours some may be just being made."""
+    engine = sa.create_engine(url, **_engine_options(url))
+    inspector = sa.inspect(engine)
+    tables = set(inspector.get_table_names())
+    foreign = {table for table in tables if not _is_of_a_search(table, inspector)}
+    engine.dispose()
+    if foreign and not tables - foreign >= OPTUNA_TABLES:
+        raise OSError(errno.EEXIST, f"it holds another program's table {min(foreign)}, and no search")
+
+
+def _is_of_a_search(table: str, inspector: sa.Inspector) -> bool:
+    if table not in BaseModel.metadata.tables:
+        return table in OTHER_TABLES
+    keys = {column.name for column in BaseModel.metadata.tables[table].primary_key}
+    return keys <= {column["name"] for column in inspector.get_columns(table)}
 
 
 def _computed(engine: sa.Engine) -> list[str]:

@@ -18,6 +18,7 @@ from workbench.search_space import SearchSpace
 SPACE = SearchSpace(vocab=16, steps=100, seed=11)
 LENGTHS = np.arange(1, 16)
 EFFECT, BENEFIT = 0.4, -0.3
+TRIALS = 128
 
 
 def planted_result(number: int, noise: float = 0.05) -> dict:
