@@ -1,5 +1,7 @@
 """An error as the one sentence that a user is shown: by the command line on standard error, by a widget in its status line."""
 
+import errno
+
 EXPECTED_ERRORS = (ValueError, RuntimeError, OSError, FloatingPointError, ImportError)
 """What our functions raise for what a user can mend; their messages are sentences with the remedy."""
 
@@ -22,4 +24,7 @@ def sentence(error: Exception) -> str:
         return f"{first['loc'][-1]} {str(first['input'])[:LONGEST]}: {message}" if first["loc"] else message
     if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return "this needs more memory than there is; ask for less at once: a smaller batch, vocabulary, context or model"
+    if isinstance(error, OSError) and error.errno is not None and error.filename:  # the system's words: ours have no number
+        remedy = "a shorter name" if error.errno == errno.ENAMETOOLONG else "another name or folder"
+        return f"cannot use {error.filename}: {error.strerror}; give {remedy}"
     return str(error) if isinstance(error, EXPECTED_ERRORS) else f"unexpected {type(error).__name__}: {error}"

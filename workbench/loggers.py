@@ -7,14 +7,19 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, get_args
 
 from models.durable import write_file
-from workbench.run import Run
+from models.plain_file import read_plain
+from workbench.run import Run, RunError
 
 LoggerName = Literal["tensorboard", "wandb"]
 Row = dict[str, float | int]
 Log = Callable[[Row], None]
+
+MAX_ID_BYTES = 64
+"""Of a name at Weights & Biases."""
 
 
 def refuse_missing(names: Sequence[LoggerName]) -> None:
@@ -32,7 +37,7 @@ def refuse_missing(names: Sequence[LoggerName]) -> None:
 def open_loggers(names: Sequence[LoggerName], run: Run, step: int) -> Iterator[Log]:
     """What logs a row to each of `names`; none is fine. `step` is where the run goes on from, 0 for a new one.
 
-    Raises RuntimeError where W&B refuses the run.
+    Raises RuntimeError where W&B refuses the run, and RunError where its name there cannot be read.
     """
     with ExitStack() as stack:
         openers = {"tensorboard": _tensorboard, "wandb": _wandb}
@@ -65,14 +70,12 @@ def _wandb(run: Run, step: int) -> Iterator[Log]:
     """A run of Weights & Biases, which goes on when ours does; environment variables such as WANDB_MODE=offline hold."""
     import wandb
 
-    id_file = run.folder / "wandb-id"
-    if not id_file.exists():
-        write_file(id_file, secrets.token_hex(4).encode())
+    identifier = _wandb_id(run.folder / "wandb-id")
     try:
         logged = wandb.init(
             project="legal-tokens-workbench",
             name=run.folder.name,
-            id=id_file.read_text(),
+            id=identifier,
             resume="allow",
             dir=run.folder,
             config=run.record.config.model_dump(mode="json"),
@@ -82,3 +85,14 @@ def _wandb(run: Run, step: int) -> Iterator[Log]:
     logged.define_metric("*", step_metric="step")  # a run that goes on logs some steps again
     with logged:
         yield logged.log
+
+
+def _wandb_id(file: Path) -> str:
+    """Under which name a run goes on at Weights & Biases, made where there is none. Raises RunError where it cannot be read."""
+    if not file.exists():
+        write_file(file, secrets.token_hex(4).encode())
+    try:
+        return read_plain(file, MAX_ID_BYTES).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is no ASCII text"
+        raise RunError(f"cannot read {file}: {problem}; delete it to log under a new one, or leave --wandb out") from error

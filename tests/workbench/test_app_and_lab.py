@@ -1,5 +1,15 @@
 """What `workbench app` and `workbench lab` write before they start a server: copies of notebooks, over nobody's."""
 
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
 import pytest
 
 from workbench.cli import run as command
@@ -51,6 +61,43 @@ def test_two_notebooks_of_one_name_are_refused(notebook, tmp_path):
     with pytest.raises(ValueError, match="several notebooks are named x.ipynb, and a folder holds one; rename the others"):
         _copy([notebook, tmp_path / "b" / "x.ipynb"], tmp_path / "app")
     assert not (tmp_path / "app").exists()
+
+
+def _status(address):
+    """Of a server that says where it is a moment before it listens."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return urllib.request.urlopen(address, timeout=60).status
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionRefusedError) or time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("name", ["lab", "app"])
+def test_an_address_of_ipv6_is_told_as_a_browser_takes_it(tmp_path, name):
+    try:
+        with socket.socket(socket.AF_INET6) as free:
+            free.bind(("::1", 0))
+            port = free.getsockname()[1]
+    except OSError:
+        pytest.skip("this machine has no loopback of IPv6")
+    words = [name, "--ip", "::1", "--port", str(port), "--no-browser"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "workbench", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        told = ""
+        while not (found := re.search(r"http://\S*:\d+/\S*token=\w+", told)):
+            line = server.stderr.readline()
+            assert line, told
+            told += line
+        assert found[0].startswith(f"http://[::1]:{port}/")
+        assert _status(found[0]) == 200
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.communicate()
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "99999999"])

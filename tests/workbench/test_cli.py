@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from models.checkpoint import bundled_names, read_card, run_checkpoints
+from models.checkpoint import bundled_names, find_checkpoint, read_card, run_checkpoints
 from models.config import TaskConfig
 from models.othello.task import OthelloTask
 from models.othello.transcripts import write_transcripts
@@ -106,6 +106,15 @@ def test_errors_are_one_sentence_and_an_exit_code(tmp_path, monkeypatch, capsys,
 def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path, capsys):
     assert run(["train", "set-complement", "--vocab", "8", "--out", f"{tmp_path}/caf\udce9"]) == 2
     assert capsys.readouterr().err.endswith("caf\\udce9' is no UTF-8, expected text; give another name\n")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["train set-complement --vocab 8", "compare NAME", "ablate NAME", "bundle NAME", "demo"])
+def test_a_name_that_is_too_long_is_refused_before_any_work(tmp_path, capsys, command):
+    long, name = str(tmp_path / ("x" * 300)), str(find_checkpoint("set-complement-v16-none-seed0").parents[1])
+    assert run([*command.replace("NAME", name).split(), "--out", long]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"workbench: cannot use {long}: File name too long; give a shorter name"
     assert not any(tmp_path.iterdir())
 
 
@@ -289,6 +298,21 @@ def test_a_signal_leaves_a_run_that_the_same_command_goes_on_with(tmp_path, numb
     assert 0 < step < 1000
     subprocess.run(words, check=True, capture_output=True)
     assert read_card(run_checkpoints(tmp_path / "run")[-1]).step == 1000
+
+
+@pytest.mark.parametrize("module", ["workbench.cli", "typer", "workbench.commands.compare", "workbench.error_sentence"])
+def test_ctrl_c_while_the_command_is_still_imported_ends_it_quietly(module):
+    interrupted = (
+        "import os, signal, sys\n"
+        "class CtrlC:\n"
+        "    def find_spec(name, *_):\n"
+        f"        if name == '{module}': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, CtrlC)\n"
+        "from workbench.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupted, "zoo"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_info_tells_versions_and_the_remedy_for_what_is_missing(capsys, monkeypatch):

@@ -21,6 +21,18 @@ def test_an_error_nobody_expected_is_told_by_its_kind():
     assert sentence(KeyError("x")) == "unexpected KeyError: 'x'"
 
 
+def test_what_the_system_says_of_a_file_has_a_remedy(tmp_path):
+    for open_it, remedy in (
+        (lambda: (tmp_path / ("x" * 300)).stat(), "a shorter name"),
+        (tmp_path.read_text, "another name or folder"),
+    ):
+        with pytest.raises(OSError) as raised:
+            open_it()
+        file = raised.value.filename
+        assert sentence(raised.value) == f"cannot use {file}: {raised.value.strerror}; give {remedy}"
+    assert sentence(OSError("it is full; free space")) == "it is full; free space"
+
+
 def too_much_for_torch():
     return torch.empty(1 << 46)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shlex
 import struct
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from workbench import loggers
 from workbench.cli import run as command
 from workbench.config_options import config_from_options
-from workbench.run import read_metrics
+from workbench.run import RunError, read_metrics
 from workbench.training import train
 
 WORDS = shlex.split("train set-complement --vocab 8 --width 16 --head-width 16 --batch 16 --steps 20 --log-every 5")
@@ -68,6 +69,25 @@ def test_wandb_offline_keeps_the_lines_and_goes_on_under_one_id(tmp_path, monkey
     assert wandb_lines(run) == [
         {key: pytest.approx(value, rel=1e-9) for key, value in row.items()} for row in read_metrics(run)
     ]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (os.mkfifo, "it is no plain file"),
+        (os.mkdir, "it is no plain file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no plain file"),
+        (lambda path: path.write_bytes(b"x" * 65), "it has 65 bytes, expected at most 64"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "it is no ASCII text"),
+    ],
+    ids=["pipe", "folder", "device", "long", "bytes"],
+)
+def test_what_is_no_wandb_id_is_refused_and_none_waited_for(tmp_path, monkeypatch, spoil, problem):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = train(small(), tmp_path / "run")
+    spoil(run / "wandb-id")
+    with pytest.raises(RunError, match=f"cannot read .*wandb-id: {problem}; delete it to log under a new one"):
+        train(small(steps=40), run, loggers=["wandb"])
 
 
 def wandb_lines(run: Path) -> list[dict]:

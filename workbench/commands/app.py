@@ -33,8 +33,12 @@ def app(
         arguments.append("--no-browser")
     from voila.app import Voila
 
+    class App(Voila):
+        def _url(self, ip: str) -> str:
+            return super()._url(f"[{ip}]" if ":" in ip else ip)  # else an address of IPv6 is one that no browser opens
+
     # without configuration files: a voila.py in the present folder would be run, a voila.json could let anyone in
-    voila = Voila.instance(config_file_paths=[])
+    voila = App.instance(config_file_paths=[])
     voila.initialize(arguments)
     voila.start()
 
