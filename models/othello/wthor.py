@@ -71,7 +71,9 @@ def _blocks(moves: np.ndarray) -> Iterator[Block]:
     for start in range(0, len(moves), BLOCK):
         some = moves[start : start + BLOCK]
         tokens, unreadable = token_of_byte[some], {}
-        for game, move in np.argwhere((tokens == PAD) & (some != 0))[::-1].tolist():  # so that the first of a game stays
+        odd = (tokens == PAD) & (some != 0)
+        for game in np.flatnonzero(odd.any(1)).tolist():
+            move = int(odd[game].argmax())
             unreadable[game] = move + 1, f"byte {some[game, move]} names no square that can be played (10 * row + column)"
         yield Block(torch.from_numpy(tokens), range(start + 1, start + 1 + len(some)), unreadable)
 

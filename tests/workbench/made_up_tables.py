@@ -42,10 +42,12 @@ def made_up(dropouts=("none", "attention 0.1", "residual 0.1"), seeds=(0, 1, 2),
     ]
     frame = pd.DataFrame(rows)
     frame["value"] = np.where(generator.random(len(frame)) < 0.2, 0, 10 ** generator.uniform(-9, -0.5, len(frame)))
-    frame["value"] += frame["metric"].map({name: max(metric.low, 0) for name, metric in METRICS.items()})  # effective tokens: 1
     frame["ci_low"], frame["ci_high"] = frame["value"] * 0.8, frame["value"] * 1.2 + 0.001
+    least = frame["metric"].map({name: max(metric.low, 0) for name, metric in METRICS.items()})
+    for name in ("value", "ci_low", "ci_high"):
+        frame[name] += least  # effective tokens are 1 or more
     has = frame["reference"].notna()
-    frame["difference"] = np.where(has, generator.normal(size=len(frame)), np.nan)
+    frame["difference"] = np.where(has, generator.uniform(-0.5, 0.5, len(frame)), np.nan)
     frame["difference_low"], frame["difference_high"] = frame["difference"] - 0.1, frame["difference"] + 0.1
     return with_seed_spread(typed(frame))
 
