@@ -25,7 +25,18 @@ from safetensors.torch import load as load_safetensors_bytes
 from safetensors.torch import save as save_safetensors_bytes
 from torch import Tensor
 
-from models.config import WEIGHTS, AveragingConfig, Config, ModelConfig, Name, OptimizerName, TaskConfig, WeightsName, Words
+from models.config import (
+    WEIGHTS,
+    AveragingConfig,
+    Config,
+    ModelConfig,
+    Name,
+    Names,
+    OptimizerName,
+    TaskConfig,
+    WeightsName,
+    Words,
+)
 from models.default_models import default_model
 from models.durable import write_folder
 from models.plain_file import read_plain, require_plain
@@ -37,8 +48,6 @@ STEP_FOLDERS = "step_" + 8 * "[0-9]" + "*"
 MAX_CARD_BYTES = 1 << 20
 MOST_COUNTED = (1 << 63) - 1
 """The greatest number that tables hold."""
-MOST_ENTRIES = 100
-"""Of a card's lists of versions and files."""
 MAX_HEADER_BYTES = 1 << 20
 """Of a safetensors file: names and shapes."""
 
@@ -75,9 +84,9 @@ class Card(Config):
     """the command that made it"""
     source: Words | None = None
     """where imported weights came from; whether norms were folded"""
-    versions: dict[Name, Name] = Field({}, max_length=MOST_ENTRIES)
+    versions: Names = {}
     """versions of the packages and the kind of machine that made it"""
-    sha256: dict[Name, Name] = Field({}, max_length=MOST_ENTRIES)
+    sha256: Names = {}
     """file name -> sha256, filled when the checkpoint is written"""
 
     @model_validator(mode="after")

@@ -28,6 +28,8 @@ MOST, MOST_LAYERS = 1 << 20, 1000
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(max_length=255)]
 """No longer than the name of a file."""
+Names = Annotated[dict[Name, Name], Field(max_length=100)]
+"""What goes by a few names, such as versions of packages."""
 Words = Annotated[str, Field(max_length=1 << 17)]
 """No longer than an argument of a command."""
 
@@ -99,13 +101,13 @@ class TaskConfig(Config):
 
     name: TaskName
     """the task"""
-    vocab: int | None = Field(None, ge=3)
+    vocab: int | None = Field(None, ge=3, le=MOST)
     """set complement: number of tokens v (>= 3)"""
     board: Literal[6, 8] | None = None
     """Othello: squares a side (8 when not given)"""
-    kinds: int | None = Field(None, ge=2)
+    kinds: int | None = Field(None, ge=2, le=MOST // 2)
     """brackets: kinds of brackets (2 when not given)"""
-    depth: int | None = Field(None, ge=1)
+    depth: int | None = Field(None, ge=1, le=MOST)
     """brackets: how deep they nest at most (8 when not given)"""
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ from safetensors.torch import save as save_safetensors_bytes
 from torch import Tensor
 
 from models.checkpoint import MAX_CARD_BYTES, read_safetensors
-from models.config import Config, Name, WeightsName, Words
+from models.config import Config, Name, Names, WeightsName, Words
 from models.durable import replace_folder
 from models.othello.labels import STATES, Frame
 from models.plain_file import read_plain
@@ -66,7 +66,7 @@ class ProbeCard(Config):
     """which of its weights"""
     checkpoint_sha256: Name | None = None
     """sha256 of the file of these weights; None for a model made in memory"""
-    sha256: dict[Name, Name] = {}
+    sha256: Names = {}
     """file name -> sha256, filled when the probe is written"""
 
 

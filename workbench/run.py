@@ -12,7 +12,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from models.checkpoint import run_checkpoints
-from models.config import Config, Name, Words
+from models.config import Config, Names, Words
 from models.durable import TEMPORARY_PREFIX, open_to_append, remove_leftovers, write_file, writing
 from models.plain_file import read_plain, require_plain
 from workbench.folder_lock import LOCK_FILE, held_alone
@@ -38,7 +38,7 @@ class RunRecord(Config):
     """the training configuration"""
     command: Words
     """the command that makes this run again"""
-    versions: dict[Name, Name]
+    versions: Names
     """package versions and machine kind at the start"""
 
 
@@ -87,7 +87,9 @@ def read_run(folder: str | os.PathLike[str]) -> RunRecord:
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; give a folder made by workbench train") from error
     except ValidationError as error:
-        raise RunError(f"{path} is no valid run record ({error.errors()[0]['msg']}); restore it or start a new run") from error
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "file"
+        raise RunError(f"{path} is no valid run record ({field}: {first['msg']}); restore it or start a new run") from error
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> Iterator[dict[str, float]]:

@@ -24,6 +24,8 @@ class Reading:
     seconds: float
     memory: int
     """bytes that the process's memory rose by at its highest"""
+    allowed: float = SECONDS
+    """seconds it had"""
 
     def require_orderly(self, due: int) -> None:
         """Asserts one sentence with a remedy or no error, within the time, and at most twice the memory due."""
@@ -31,32 +33,32 @@ class Reading:
             assert isinstance(self.error, ValueError | OSError), f"{type(self.error).__name__}: {self.error}"
             text = str(self.error)
             assert "; " in text and "\n" not in text and len(text) < 1000, f"{type(self.error).__name__}: {text[:2000]}"
-        assert self.seconds < SECONDS
+        assert self.seconds < self.allowed
         assert self.memory <= 2 * due + SLACK, f"{self.memory / MEGABYTE:.0f} MB, due are {due / MEGABYTE:.0f}"
 
 
-def held(read: Callable[[], object]) -> Reading:
-    """Reads, and tells how it went."""
+def held(read: Callable[[], object], allowed: float = SECONDS) -> Reading:
+    """Reads, and tells how it went; cut off after the seconds allowed."""
     before, since = _memory("VmRSS"), time.monotonic()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     error = None
     try:
-        with _cut_off():
+        with _cut_off(allowed):
             read()
     except Exception as raised:
         error = raised
-    return Reading(error, time.monotonic() - since, _memory("VmHWM") - before)
+    return Reading(error, time.monotonic() - since, _memory("VmHWM") - before, allowed)
 
 
 @contextmanager
-def _cut_off() -> Iterator[None]:
+def _cut_off(allowed: float) -> Iterator[None]:
     def too_long(number: int, frame: object) -> None:
-        raise AssertionError(f"longer than {SECONDS} seconds")
+        raise AssertionError(f"longer than {allowed:.0f} seconds")
 
     limits = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGALRM, too_long)
     resource.setrlimit(resource.RLIMIT_AS, (_memory("VmSize") + CEILING, limits[1]))
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, allowed)
     try:
         yield
     finally:
