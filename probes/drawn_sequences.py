@@ -42,15 +42,16 @@ def batches(start: int, stop: int, batch: int) -> list[tuple[int, int]]:
     return list(zip(edges, [*edges[1:], stop], strict=True))
 
 
-def drawn_at_once(task: Task, sequences: int, seed: int) -> Int64[Tensor, "sequence longest_plus_1"]:
-    """Sequences 0 .. sequences - 1 of the stream of `seed`, whole, for probes of small tasks. Raises as `drawn_sequences`."""
-    _require_drawable(sequences, seed)
-    return task.sequences(Draw.PROBES.stream(seed), 0, sequences)
-
-
-def _require_drawable(sequences: int, seed: int) -> None:
+def whole_sequences(
+    task: Task, sequences: int, seed: int, batch: int, progress: bool = False, description: str = "sequences"
+) -> Iterator[Int64[Tensor, "batch longest_plus_1"]]:
+    """Sequences 0 .. sequences - 1 of the stream of `seed`, whole, whatever a model takes. Raises as `drawn_sequences`."""
     require_seed(seed)
     require_whole("sequences", sequences, least=2)
+    with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
+        for first, end in batches(0, sequences, batch):
+            yield task.sequences(Draw.PROBES.stream(seed), first, end - first)
+            bar.update(end - first)
 
 
 def drawn_sequences(
@@ -60,10 +61,9 @@ def drawn_sequences(
 
     Raises ValueError for a seed out of range and for fewer than two sequences, which show no spread.
     """
-    _require_drawable(sequences, seed)
-    with tqdm(total=sequences, unit=" sequences", desc=description, disable=not progress) as bar:
-        for first, end in batches(0, sequences, batch):
-            tokens = subject.task.sequences(Draw.PROBES.stream(seed), first, end - first)[:, : subject.longest]
-            present = subject.task.legal(tokens).any(-1)
-            yield Drawn(tokens.to(subject.device), present.to(subject.device), torch.arange(first, end))
-            bar.update(end - first)
+    first = 0
+    for whole in whole_sequences(subject.task, sequences, seed, batch, progress, description):
+        tokens = whole[:, : subject.longest]
+        present = subject.task.legal(tokens).any(-1)
+        yield Drawn(tokens.to(subject.device), present.to(subject.device), torch.arange(first, first + len(tokens)))
+        first += len(tokens)

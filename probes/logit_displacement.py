@@ -8,7 +8,8 @@ The displacement of a present token is the mean logit of the absent tokens minus
 measured for the last token (the query, which the bias B also moves) and the others (context) apart. All runs are in float64.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,26 +19,39 @@ from scipy import stats
 from models.config import WeightsName
 from models.lengths import chosen_lengths
 from models.set_complement import theory
-from probes.drawn_sequences import drawn_at_once
+from probes.drawn_sequences import whole_sequences
 from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions
 from probes.present_tokens import absent_mean, margin, present_mask
 from probes.residual_stream import Model
+from probes.streamed_moments import StreamedMoments
 from probes.subject import Address, SetComplementSubject, set_complement_subject
 
 SEQUENCES = 256
+BATCH = 256
+ROLES = ("query", "context")
 
 TOLERATED_ILLEGAL_MASS = 0.01
 """The illegal mass that the `needed` displacement would leave."""
 
 
-def displacement(model: Address, sequences: int = SEQUENCES, seed: int = 0, *, weights: WeightsName = "raw") -> pd.DataFrame:
+def displacement(
+    model: Address,
+    sequences: int = SEQUENCES,
+    seed: int = 0,
+    *,
+    weights: WeightsName = "raw",
+    batch: int = BATCH,
+    progress: bool = False,
+) -> pd.DataFrame:
     """Displacement and margin at every length, over random inputs.
 
     Args:
         model: a checkpoint folder, run or bundled name, or a hooked model in eval mode; any architecture.
-        sequences: how many random inputs, at least 2.
+        sequences: how many random inputs, at least 2; memory does not depend on it.
         seed: which, in 0 .. 2**32 - 1, of a stream apart from training and evaluation.
         weights: which weights of a checkpoint; no effect on a loaded model.
+        batch: sequences a forward pass; no effect on the results but for rounding.
+        progress: show a progress bar.
 
     Tidy, one row a (`length`, `measure`), after the labels of the checkpoint: the mean `value` over sequences in logits, its
     95 % interval `ci_low`, `ci_high`, the share `not_positive` of measurements that are <= 0 (for margins that is
@@ -54,29 +68,47 @@ def displacement(model: Address, sequences: int = SEQUENCES, seed: int = 0, *, w
         CheckpointError: nothing to load there.
     """
     studied = set_complement_subject(model, weights)
-    tokens, logits = _random_inputs(studied, sequences, seed)
-    vocab = logits.shape[-1]
+    sums: dict[tuple[int, str], _Streamed] = defaultdict(_Streamed)
+    for tokens, logits in _random_inputs(studied, sequences, seed, batch, progress, "displacement"):
+        for length in range(1, studied.longest + 1):
+            for measure, values in _measured(logits[:, length - 1], tokens, length).items():
+                sums[length, measure].add(values)
     rows: list[dict] = []
-    for length in range(1, logits.shape[1] + 1):
-        here, present = logits[:, length - 1], present_mask(tokens[:, :length], vocab)
-        pushed = absent_mean(here, present)[:, None] - np.take_along_axis(here, tokens[:, :length], axis=1)
-        rows.append(_row(length, "query", pushed[:, -1:]))
-        if length >= 2:
-            rows.append(_row(length, "context", pushed[:, :-1]))
-        rows.append(_row(length, "margin", margin(here, present)[:, None]))
-        if length <= vocab - 2:
-            taken = tokens[:, length]
-            others = present.copy()
-            np.put_along_axis(others, taken[:, None], True, axis=1)
-            control = absent_mean(here, others) - np.take_along_axis(here, taken[:, None], axis=1)[:, 0]
-            rows.append(_row(length, "control", control[:, None]))
-        needed = theory.needed_gap(TOLERATED_ILLEGAL_MASS, length, vocab)
+    for length in range(1, studied.longest + 1):
+        rows += [{"length": at, "measure": measure} | one.row() for (at, measure), one in sums.items() if at == length]
+        needed = theory.needed_gap(TOLERATED_ILLEGAL_MASS, length, studied.task.vocab)
         rows.append({"length": length, "measure": "needed", "value": float(needed)})
     return studied.named(_with_law(pd.DataFrame(rows)))
 
 
+def _measured(
+    here: Float64[np.ndarray, "batch vocab"], tokens: IntTokens, length: int
+) -> dict[str, Float64[np.ndarray, "batch each"]]:
+    """What is measured of the logits after `length` of the tokens, by measure; `tokens` are whole permutations."""
+    vocab = here.shape[1]
+    present = present_mask(tokens[:, :length], vocab)
+    pushed = absent_mean(here, present)[:, None] - np.take_along_axis(here, tokens[:, :length], axis=1)
+    measured = {"query": pushed[:, -1:]}
+    if length >= 2:
+        measured["context"] = pushed[:, :-1]
+    measured["margin"] = margin(here, present)[:, None]
+    if length <= vocab - 2:
+        taken = tokens[:, length]
+        others = present.copy()
+        np.put_along_axis(others, taken[:, None], True, axis=1)
+        control = absent_mean(here, others) - np.take_along_axis(here, taken[:, None], axis=1)[:, 0]
+        measured["control"] = control[:, None]
+    return measured
+
+
 def token_displacement(
-    model: Address, sequences: int = SEQUENCES, seed: int = 0, *, weights: WeightsName = "raw"
+    model: Address,
+    sequences: int = SEQUENCES,
+    seed: int = 0,
+    *,
+    weights: WeightsName = "raw",
+    batch: int = BATCH,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Displacement of each token on its own, over the random inputs in which it is present.
 
@@ -84,28 +116,23 @@ def token_displacement(
     inputs, and the share `not_positive` of them where it is <= 0. Arguments and errors are those of `displacement`.
     """
     studied = set_complement_subject(model, weights)
-    tokens, logits = _random_inputs(studied, sequences, seed)
-    vocab = logits.shape[-1]
+    vocab = studied.task.vocab
+    sums = np.zeros((studied.longest, len(ROLES), 3, vocab))
+    for tokens, logits in _random_inputs(studied, sequences, seed, batch, progress, "displacement of each token"):
+        for length in range(1, studied.longest + 1):
+            here, present = logits[:, length - 1], present_mask(tokens[:, :length], vocab)
+            pushed = absent_mean(here, present)[:, None] - here
+            query = present_mask(tokens[:, length - 1 : length], vocab)
+            for at, mask in enumerate((query, present & ~query)):
+                added = (mask, np.where(mask, pushed, 0), mask & (pushed <= 0))
+                sums[length - 1, at] += np.stack([part.sum(axis=0) for part in added])
     parts = []
-    for length in range(1, logits.shape[1] + 1):
-        here, present = logits[:, length - 1], present_mask(tokens[:, :length], vocab)
-        pushed = absent_mean(here, present)[:, None] - here
-        query = present_mask(tokens[:, length - 1 : length], vocab)
-        for role, mask in (("query", query), ("context", present & ~query)):
-            count = mask.sum(axis=0)
+    for length in range(1, studied.longest + 1):
+        for role, (count, pushed, not_positive) in zip(ROLES, sums[length - 1], strict=True):
             seen = np.flatnonzero(count)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "length": length,
-                        "token": seen,
-                        "role": role,
-                        "displacement": np.where(mask, pushed, 0).sum(axis=0)[seen] / count[seen],
-                        "count": count[seen],
-                        "not_positive": (mask & (pushed <= 0)).sum(axis=0)[seen] / count[seen],
-                    }
-                )
-            )
+            means = {"displacement": pushed[seen] / count[seen], "count": count[seen].astype(int)}
+            means["not_positive"] = not_positive[seen] / count[seen]
+            parts.append(pd.DataFrame({"length": length, "token": seen, "role": role} | means))
     return studied.named(pd.concat([part for part in parts if len(part)], ignore_index=True))
 
 
@@ -142,6 +169,8 @@ def added_token(
     seed: int = 0,
     *,
     weights: WeightsName = "raw",
+    batch: int = BATCH,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """What adding a token does to every logit: the input of `length` - 1 tokens against the same with one more.
 
@@ -158,9 +187,11 @@ def added_token(
     Args:
         model: as of `displacement`.
         lengths: lengths of the longer input, each from 1 to the longest input; all when not given.
-        sequences: number of random inputs a length, at least 2.
+        sequences: number of random inputs a length, at least 2; memory does not depend on it.
         seed: which, as of `displacement`.
         weights: which weights of a checkpoint; no effect on a loaded model.
+        batch: sequences a forward pass; no effect on the results but for rounding.
+        progress: show a progress bar.
 
     Raises:
         ValueError: a length out of range, and what `displacement` refuses.
@@ -168,15 +199,24 @@ def added_token(
     """
     studied = set_complement_subject(model, weights)
     exact, vocab = float64_copy(studied.model), studied.task.vocab
-    tokens = drawn_at_once(studied.task, sequences, seed).numpy()
+    chosen = chosen_lengths(studied.possible_lengths, lengths)
+    sums: dict[tuple[int, str], _Streamed] = defaultdict(_Streamed)
+    for drawn in whole_sequences(studied.task, sequences, seed, batch, progress, "an added token"):
+        for length in chosen:
+            change, role = _change(exact, drawn.numpy()[:, :length], vocab)
+            for name in ("added", "query", "context", "absent"):
+                if (role == name).any():
+                    sums[length, name].add(change[role == name].reshape(len(drawn), -1))
     rows = []
-    for length in chosen_lengths(studied.possible_lengths, lengths):
-        change, role = _change(exact, tokens[:, :length], vocab)
-        for name in ("added", "query", "context", "absent"):
-            if (role == name).any():
-                row = _row(length, name, change[role == name].reshape(sequences, -1))
-                spread = float(change[role == name].std())
-                rows.append({"length": length, "logit": name, "change": row["value"], "spread": spread} | _interval(row))
+    for (length, name), one in sums.items():
+        row = one.row()
+        told = {
+            "change": row["value"],
+            "spread": one.single.standard_deviation,
+            "ci_low": row["ci_low"],
+            "ci_high": row["ci_high"],
+        }
+        rows.append({"length": length, "logit": name} | told)
     return studied.named(pd.DataFrame(rows))
 
 
@@ -197,27 +237,31 @@ def _change(model: Model, tokens: IntTokens, vocab: int) -> tuple[np.ndarray, np
     return change, role
 
 
-def _random_inputs(studied: SetComplementSubject, sequences: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random permutations [sequences, vocab], and the logits at every length the model takes [sequences, length, vocab]."""
-    tokens = drawn_at_once(studied.task, sequences, seed).numpy()
-    return tokens, logits_at_all_positions(float64_copy(studied.model), tokens[:, : studied.longest])
+def _random_inputs(
+    studied: SetComplementSubject, sequences: int, seed: int, batch: int, progress: bool, description: str
+) -> Iterator[tuple[IntTokens, Float64[np.ndarray, "batch length vocab"]]]:
+    """Random permutations [batch, vocab], and the logits at every length the model takes."""
+    exact = float64_copy(studied.model)
+    for drawn in whole_sequences(studied.task, sequences, seed, batch, progress, description):
+        yield drawn.numpy(), logits_at_all_positions(exact, drawn.numpy()[:, : studied.longest])
 
 
-def _row(length: int, measure: str, values: Float64[np.ndarray, "sequence each"]) -> dict:
-    """Mean over all values; the interval treats sequences as independent and the values of one sequence as not."""
-    mean, half = float(values.mean()), 1.96 * float(stats.sem(values.mean(axis=1)))
-    return {
-        "length": length,
-        "measure": measure,
-        "value": mean,
-        "ci_low": mean - half,
-        "ci_high": mean + half,
-        "not_positive": float((values <= 0).mean()),
-    }
+class _Streamed:
+    """Running mean over all values; the interval treats sequences as independent and the values of one sequence as not."""
 
+    def __init__(self) -> None:
+        self.by_sequence, self.single = StreamedMoments(), StreamedMoments()
+        self._not_positive = 0
 
-def _interval(row: dict) -> dict:
-    return {"ci_low": row["ci_low"], "ci_high": row["ci_high"]}
+    def add(self, values: Float64[np.ndarray, "batch each"]) -> None:
+        self.by_sequence.add(values.mean(axis=1))
+        self.single.add(values)
+        self._not_positive += int((values <= 0).sum())
+
+    def row(self) -> dict[str, float]:
+        mean, half = self.single.mean, 1.96 * self.by_sequence.standard_error
+        share = self._not_positive / self.single.count
+        return {"value": mean, "ci_low": mean - half, "ci_high": mean + half, "not_positive": share}
 
 
 def _with_law(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,10 +12,12 @@ from einops import einsum
 from jaxtyping import Float64
 
 from models.config import WeightsName
-from probes.drawn_sequences import drawn_at_once
+from probes.drawn_sequences import whole_sequences
 from probes.logit_tables import logit_tables
 from probes.minimal_model import IntTokens, float64_copy, logits_at_all_positions
 from probes.subject import Address, set_complement_subject
+
+BATCH = 256
 
 
 def reconstruct(
@@ -56,19 +58,17 @@ def two_token_identity(model: Address, sequences: int = 64, seed: int = 0, *, we
     one = logits_at_all_positions(exact, token[:, None])[:, -1]
     pairs = np.stack(np.meshgrid(token, token, indexing="ij"), axis=-1)  # (x, x) is computed and never used
     two = logits_at_all_positions(exact, pairs.reshape(-1, 2))[:, -1].reshape(tables.vocab, tables.vocab, -1)
-    tokens = drawn_at_once(studied.task, sequences, seed).numpy()[:, :longest]
-    logits = logits_at_all_positions(exact, tokens)
     attention, uniform = tables.attention_logits, np.zeros_like(tables.attention_logits)
-    rows = []
-    for length in range(1, longest + 1):
-        expected = logits[:, length - 1]
-        largest = max(np.abs(expected).max(), np.finfo(float).tiny)
-        actual, control = (reconstruct(one, two, scores, tokens[:, :length]) for scores in (attention, uniform))
-        rows.append(
-            {
-                "length": length,
-                "residual": float(np.abs(actual - expected).max() / largest),
-                "uniform_residual": float(np.abs(control - expected).max() / largest),
-            }
-        )
-    return studied.named(pd.DataFrame(rows))
+    most = np.zeros((3, longest))
+    for drawn in whole_sequences(studied.task, sequences, seed, BATCH):
+        tokens = drawn.numpy()[:, :longest]
+        logits = logits_at_all_positions(exact, tokens)
+        for length in range(1, longest + 1):
+            expected = logits[:, length - 1]
+            actual, control = (reconstruct(one, two, scores, tokens[:, :length]) for scores in (attention, uniform))
+            found = [np.abs(part).max() for part in (expected, actual - expected, control - expected)]
+            most[:, length - 1] = np.maximum(most[:, length - 1], found)
+    largest, residual, uniform_residual = most
+    largest = np.maximum(largest, np.finfo(float).tiny)
+    rows = {"residual": residual / largest, "uniform_residual": uniform_residual / largest}
+    return studied.named(pd.DataFrame({"length": np.arange(1, longest + 1)} | rows))

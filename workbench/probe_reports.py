@@ -31,16 +31,19 @@ class ProbeReport(NamedTuple):
     figures: dict[str, go.Figure]
 
 
-def displacement_report(model: Model, sequences: int = logit_displacement.SEQUENCES, seed: int = 0) -> ProbeReport:
+def displacement_report(
+    model: Model, sequences: int = logit_displacement.SEQUENCES, seed: int = 0, progress: bool = False
+) -> ProbeReport:
     """Displacement, the 2/s law, what one token adds, and balance; of a minimal model also its tables, structure and identity.
 
     `model` is one of the set complement in eval mode; arguments and errors are those of `logit_displacement.displacement`, and
     `balance` refuses a context of a single token.
     """
-    by_length = logit_displacement.displacement(model, sequences, seed)
-    tokens = logit_displacement.token_displacement(model, sequences, seed)
+    balanced = balance(model)
+    by_length = logit_displacement.displacement(model, sequences, seed, progress=progress)
+    tokens = logit_displacement.token_displacement(model, sequences, seed, progress=progress)
     fit = logit_displacement.power_law(tokens)
-    added, balanced = logit_displacement.added_token(model, None, sequences, seed), balance(model)
+    added = logit_displacement.added_token(model, None, sequences, seed, progress=progress)
     tables = {"displacement": by_length, "token-displacement": tokens, "power-law": fit}
     tables |= {"added-token": added, "balance": balanced}
     figures = {

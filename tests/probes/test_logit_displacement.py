@@ -1,5 +1,7 @@
 """Displacement as behaviour: against closed forms, loops, and the tables the behaviour comes from."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from models.hooked import load
 from models.set_complement.closed_form import closed_form
 from models.set_complement.task import SetComplementTask
 from models.streams import Draw
-from probes.drawn_sequences import drawn_at_once
+from probes.drawn_sequences import whole_sequences
 from probes.logit_displacement import added_token, displacement, power_law, token_displacement
 
 from .set_complement_models import margins, model_logits, random_model, trained_model
@@ -150,6 +152,24 @@ def test_a_bundled_name_is_measured_with_its_labels_on_inputs_that_training_neve
     pd.testing.assert_frame_equal(by_name, loaded)
     assert set(by_name["checkpoint"]) == {name} and set(by_name["weights"]) == {"ema"} and set(by_name["seed"]) == {0}
     task = SetComplementTask(16)
-    assert not torch.equal(drawn_at_once(task, 8, 0), task.sequences(0, 0, 8))
+    assert not torch.equal(next(whole_sequences(task, 8, 0, 8)), task.sequences(0, 0, 8))
     fit = power_law(token_displacement(name, 8))
     assert fit["checkpoint"].item() == name and len(fit) == 1
+
+
+@pytest.mark.parametrize("probe", [displacement, token_displacement, added_token])
+def test_batches_change_nothing_but_rounding_and_bound_the_memory(probe, capsys):
+    model = random_model(16, seed=0)
+    whole = probe(model, sequences=101, seed=3, batch=101)
+    pd.testing.assert_frame_equal(probe(model, sequences=101, seed=3, batch=10), whole, rtol=1e-9, atol=1e-12)
+
+    def peak(sequences: int) -> int:
+        tracemalloc.start()
+        probe(model, sequences=sequences, batch=50, progress=True)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(100)  # what is only made once
+    assert peak(2000) < 1.5 * peak(200)
+    assert "2000/2000" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def displacement(
     from probes.subject import set_complement_subject
     from workbench.probe_reports import displacement_report
 
-    tables, figures = displacement_report(set_complement_subject(checkpoint, weights).model, sequences, seed)
+    tables, figures = displacement_report(set_complement_subject(checkpoint, weights).model, sequences, seed, progress=True)
     by_length = tables["displacement"]
     wide = by_length.pivot(index="length", columns="measure", values="value")
     wide["misordered"] = by_length[by_length["measure"] == "margin"].set_index("length")["not_positive"]
