@@ -31,9 +31,11 @@ from workbench.commands import (
     zoo,
 )
 from workbench.commands import app as notebook_app
+from workbench.commands.usage_errors import Commands
 from workbench.error_sentence import EXPECTED_ERRORS, sentence
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -23,8 +23,10 @@ from tqdm.auto import tqdm
 
 from models.checkpoint import Card, CheckpointError
 from models.config import MOST, WEIGHTS, DropoutRates, WeightsName
+from models.device import usable_device
 from models.durable import remove_leftovers, write_file, writing
 from models.lengths import possible_lengths
+from models.streams import require_seed
 from models.table_labels import labels
 from models.tasks import make_task
 from models.whole_numbers import require_whole
@@ -100,6 +102,8 @@ def compare(
     """
     require_whole("sequences", sequences)
     require_whole("sequences a batch", batch)
+    require_seed(seed)
+    usable_device(device)
     asked_lengths, asked_weights = lengths_asked_for(lengths), weights_asked_for(weights)
     checkpoints = find_checkpoints(paths, steps)
     wanted = [Variant(checkpoint, name) for checkpoint in checkpoints for name in _weights_of(checkpoint, asked_weights)]
@@ -185,9 +189,10 @@ def _chosen_lengths(checkpoint: Checkpoint, lengths: Sequence[int] | None) -> tu
     possible = possible_lengths(make_task(card.task), card.model.vocab, card.model.context)
     chosen = tuple(length for length in possible if lengths is None or length in lengths)
     if not chosen:
+        asked = ", ".join(map(str, (lengths or ())[:5])) or "none"
         raise ValueError(
-            f"none of the lengths asked for can be given to checkpoint {checkpoint.name}, which takes 1 .. {possible[-1]}; "
-            "ask for some of those, or leave the checkpoint out"
+            f"none of the lengths asked for can be given to checkpoint {checkpoint.name}, which takes 1 .. {possible[-1]} "
+            f"(asked for: {asked}); ask for some of those, or leave the checkpoint out"
         )
     return chosen
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from models.config import WeightsName
 from models.lengths import chosen_lengths
-from models.streams import Draw
+from models.streams import Draw, require_seed
 from models.task import Task
 from models.whole_numbers import require_whole
 from probes.residual_stream import Model, device_of
@@ -78,6 +78,9 @@ def evaluate(
         ValueError: lengths, sequences or seed out of range; no task; a task of another vocabulary; a model in training mode.
         CheckpointError: nothing to load there.
     """
+    require_whole("sequences", sequences)
+    require_whole("sequences a batch", batch)
+    require_seed(seed)
     studied = subject(model, task, weights, device)
     chosen = chosen_lengths(studied.possible_lengths, lengths)
     with tqdm(total=sequences, unit=" sequences", disable=not progress) as bar:
@@ -176,8 +179,6 @@ def evaluate_together(
     Memory: the models, and a table of bootstrap sums for each. `lengths` are increasing, one list for each model and the same
     for the two of a pair. `bar` advances by one for every sequence and model.
     """
-    require_whole("sequences", sequences)
-    require_whole("sequences a batch", batch)
     summaries = [Summary.empty(chosen) for chosen in lengths]
     differences = [
         Difference(summaries[i], summaries[j], DiscordantPairs(len(RATES), len(summaries[i].lengths))) for i, j in pairs

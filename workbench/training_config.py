@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from models.config import AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig
+from models.config import MOST, AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig
 from models.streams import SEEDS
 
 MOST_THREADS = 1024
@@ -30,7 +30,7 @@ class TrainingConfig(Config):
     """hard: the sampled next token; soft: the uniform distribution over the legal ones (no label noise)"""
     steps: int = Field(20_000, ge=1)
     """optimiser steps in all"""
-    batch: int = Field(256, ge=1)
+    batch: int = Field(256, ge=1, le=MOST)
     """sequences a step"""
     optimizer: OptimizerName = "adamw"
     """adamw, or muon for the matrices of the blocks and adamw for all else, at one learning rate and weight decay"""

@@ -206,7 +206,7 @@ def test_what_is_no_plain_file_is_not_replaced_by_a_result(tmp_path, capsys):
     (tmp_path / "folder").mkdir()
     certify = ["certify", "set-complement-v16-none-seed0", "--json"]
     for name in ("pipe", "link"):
-        assert run([*certify, str(tmp_path / name)]) == 1
+        assert run([*certify, str(tmp_path / name)]) == 2
         assert "it is no plain file" in capsys.readouterr().err
     assert run([*certify, str(tmp_path / "folder")]) == 2
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink() and (tmp_path / "folder").is_dir()

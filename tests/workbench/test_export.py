@@ -48,7 +48,7 @@ def test_a_file_in_place_of_the_folder_is_named_and_left(tmp_path, capsys):
     with pytest.raises(NotADirectoryError, match="FILE is a file, expected a folder; give another"):
         save_figures({"a": go.Figure()}, tmp_path / "FILE", ["html"])
     words = ["evaluate", "set-complement-v16-none-seed0", "--sequences", "2", "--json", str(tmp_path / "FILE" / "x.json")]
-    assert run(words) == 1
+    assert run(words) == 2
     assert "x.json: " in (told := capsys.readouterr().err) and "FILE is a file, expected a folder; " in told
     assert (tmp_path / "FILE").read_text() == "mine"
 

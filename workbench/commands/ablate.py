@@ -5,7 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from workbench.commands.options import Checkpoint, Device, EvaluationSeed, Formats, Lengths, Sequences, Weights, parse_lengths
+from workbench.commands.options import (
+    Checkpoint,
+    Device,
+    EvaluationSeed,
+    Formats,
+    Lengths,
+    Sequences,
+    Weights,
+    folder_option,
+    parse_lengths,
+)
 
 
 def ablate(
@@ -19,7 +29,7 @@ def ablate(
     lengths: Lengths = None,
     sequences: Sequences = 500,
     weights: Weights = "raw",
-    out: Annotated[Path, typer.Option(help="Folder for table and figures; an interrupted map goes on from its parts/.")] = Path(
+    out: Annotated[Path, folder_option("Folder for table and figures; an interrupted map goes on from its parts/.")] = Path(
         "ablation"
     ),
     formats: Formats = "html",

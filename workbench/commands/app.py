@@ -10,6 +10,7 @@ import typer
 from models.durable import write_file
 from workbench.commands.lab import NOTEBOOKS
 from workbench.commands.listening import LOOPBACK, IKnow, Ip, Port, require_loopback
+from workbench.commands.options import folder_option
 
 SERVED = [NOTEBOOKS / "01_compare_dropout_and_ema.ipynb", NOTEBOOKS / "03_othello_explorer.ipynb"]
 
@@ -19,7 +20,7 @@ def app(
         list[Path],
         typer.Argument(help="Notebooks to serve; the comparison and the Othello explorer when not given.", show_default=False),
     ] = SERVED,
-    folder: Annotated[Path, typer.Option(help="Where they are copied to and run; exports land there.")] = Path("workbench-app"),
+    folder: Annotated[Path, folder_option("Where they are copied to and run; exports land there.")] = Path("workbench-app"),
     port: Port = 8866,
     ip: Ip = LOOPBACK,
     i_know: IKnow = False,

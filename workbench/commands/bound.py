@@ -5,15 +5,19 @@ from typing import Annotated
 
 import typer
 
-from workbench.commands.options import Formats
+from models.config import MOST
+from workbench.commands.options import Formats, folder_option
 from workbench.commands.signals import stop_on_signals
+
+MOST_SEEDS = 1000
+"""All models of a pair of widths are in memory together."""
 
 
 def bound(
-    vocab: Annotated[int, typer.Option(min=5, help="Number of tokens v.")] = 8,
-    out: Annotated[Path, typer.Option(help="Folder for the table and the figure; a stopped sweep goes on.")] = Path("bound"),
+    vocab: Annotated[int, typer.Option(min=5, max=MOST // 4, help="Number of tokens v.")] = 8,
+    out: Annotated[Path, folder_option("Folder for the table and the figure; a stopped sweep goes on.")] = Path("bound"),
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every model.")] = 5000,
-    seeds: Annotated[int, typer.Option(min=1, help="Models at each pair of widths.")] = 4,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Models at each pair of widths.")] = 4,
     formats: Formats = "html,pdf,svg,png",
 ) -> None:
     """Sweep width and head width apart through v-3 .. v+1, and wider ones as the control: where training stops working."""

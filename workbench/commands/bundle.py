@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from workbench.commands.options import folder_option
+
 
 def bundle(
     run: Annotated[Path, typer.Argument(help="A run made by workbench train.")],
-    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    out: Annotated[Path, folder_option("The folder to make.")],
     steps: Annotated[str | None, typer.Option(help="Which checkpoints, such as 100,1000; all when not given.")] = None,
 ) -> None:
     """Copy a run without its trainer state and with weights in bfloat16: it can be read and compared, not trained on."""

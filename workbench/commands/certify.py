@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from workbench.commands.options import Checkpoint, Formats, JsonFile, Weights
+from workbench.commands.options import Checkpoint, Formats, JsonFile, Weights, folder_option
 
 
 def certify(
     checkpoint: Checkpoint,
     weights: Weights = "raw",
     json_file: JsonFile = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the table and the figure of the worst gap here.")] = None,
+    out: Annotated[Path | None, folder_option("Also write the table and the figure of the worst gap here.")] = None,
     formats: Formats = "html",
 ) -> None:
     """Certify a one-layer set-complement model at every length, over all inputs, or give a counterexample."""

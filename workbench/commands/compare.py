@@ -6,12 +6,21 @@ from typing import Annotated, Literal
 import typer
 
 from models.config import WEIGHTS
-from workbench.commands.options import Device, EvaluationSeed, Formats, Lengths, Sequences, parse_lengths, parse_words
+from workbench.commands.options import (
+    Device,
+    EvaluationSeed,
+    Formats,
+    Lengths,
+    Sequences,
+    folder_option,
+    parse_lengths,
+    parse_words,
+)
 
 
 def compare(
     paths: Annotated[list[str], typer.Argument(help="Runs, checkpoints, folders of them, or bundled names.")],
-    out: Annotated[Path, typer.Option(help="Folder for the table, figures and report.")] = Path("comparison"),
+    out: Annotated[Path, folder_option("Folder for the table, figures and report.")] = Path("comparison"),
     sequences: Sequences = 2000,
     lengths: Lengths = None,
     seed: EvaluationSeed = 0,

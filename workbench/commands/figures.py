@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.commands.options import PrintWidth
+from workbench.commands.options import PrintWidth, folder_option
 
 
 def figures(
@@ -15,7 +15,7 @@ def figures(
         Path | None,
         typer.Argument(help="A table of workbench compare or ablate (.csv or .parquet), or the folder that one of them wrote."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    out: Annotated[Path, folder_option("Folder for the figures.")] = Path("figures"),
     paper: Annotated[
         bool, typer.Option("--paper", help="Instead of a table: the main figures of the bundled checkpoints, with a manifest.")
     ] = False,
@@ -33,7 +33,7 @@ def figures(
     try:
         possible = possible_formats(asked)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(f"--format: {error}") from error
     if table is None:
         from workbench.paper_figures import write_paper_figures
 

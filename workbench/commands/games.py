@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from workbench.commands.options import file_option
+
 MAX_BYTES = 1 << 32
 """Some thirty million games as text."""
 
 
 def games(
     file: Annotated[Path, typer.Argument(help="A WTHOR archive (.wtb), or text with one game a line (f5d6c3...).")],
-    out: Annotated[Path | None, typer.Option(help="Write the games here as text, one a line.")] = None,
+    out: Annotated[Path | None, file_option("Write the games here as text, one a line.")] = None,
     transposed: Annotated[
         bool, typer.Option("--transposed", help="The text's letters are rows, as in the published data; --out writes columns.")
     ] = False,

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from workbench.commands.options import folder_option
+
 
 def import_(
     file: Annotated[
         str, typer.Argument(help="A .safetensors, .pth or .ckpt file, or an address such as hf://owner/name/file.")
     ],
-    out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
+    out: Annotated[Path, folder_option("The checkpoint folder to write.")],
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, where the keys do not tell (default 8).")] = None,
 ) -> None:
     """Import an OthelloGPT in minGPT or TransformerLens keys as a checkpoint."""

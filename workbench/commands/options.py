@@ -1,18 +1,19 @@
 """Options that several commands take, and how their values are read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from models.config import MOST, WeightsName
+from models.streams import SEEDS
 
 Word = TypeVar("Word", bound=str)
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder, a run (its last step) or a bundled name.")]
 Sequences = Annotated[int, typer.Option(min=2, help="How many fresh sequences to measure on.")]
-EvaluationSeed = Annotated[int, typer.Option(min=0, help="Which fresh sequences: a stream apart from all of training.")]
+EvaluationSeed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Which fresh sequences, apart from all of training.")]
 Weights = Annotated[WeightsName, typer.Option(help="Which weights.")]
 Device = Annotated[str, typer.Option(help="Where the model is put: cpu, cuda.")]
 Lengths = Annotated[str | None, typer.Option(help="Input lengths, such as 1:59, 5:59:5 or 4,8,16; all when not given.")]
@@ -28,14 +29,46 @@ def _possible_formats(text: str) -> str:
         raise typer.BadParameter(str(error)) from error
 
 
+def _possible_folder(folder: Path | None) -> Path | None:
+    """Asked before any work, which could not be written: a file where a folder is to be made."""
+    if folder is not None:
+        _require_folders(folder, (folder, *folder.parents))
+    return folder
+
+
+def _possible_file(file: Path | None) -> Path | None:
+    """Likewise a folder, a pipe or a device where a file is to be written, or a file where its folder is to be."""
+    if file is not None:
+        _require_folders(file, file.parents)
+        if file.exists() and not file.is_file():
+            raise typer.BadParameter(f"cannot write {file}: it is no plain file, expected a file or nothing; give another")
+    return file
+
+
+def _require_folders(path: Path, places: Iterable[Path]) -> None:
+    there = next((place for place in places if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise typer.BadParameter(f"cannot write {path}: {there} is a file, expected a folder; give another")
+
+
+def folder_option(help: str) -> Any:
+    """An option that names a folder to write to."""
+    return typer.Option(callback=_possible_folder, help=help)
+
+
+def file_option(help: str, *flags: str) -> Any:
+    """An option that names a file to write."""
+    return typer.Option(*flags, callback=_possible_file, help=help)
+
+
 Formats = Annotated[str, typer.Option("--format", callback=_possible_formats, help="Any of html,pdf,svg,png.")]
 PrintWidth = Annotated[
     Literal["column", "page"], typer.Option("--width", help="In print: a column, 3.3 in, or a page, 6.8 in.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Also write the result to this JSON file.")]
+JsonFile = Annotated[Path | None, file_option("Also write the result to this JSON file.", "--json")]
 
 
-def parse_lengths(text: str | None) -> list[int] | None:
+def parse_lengths(text: str | None, flag: str = "--lengths") -> list[int] | None:
     """`1:59` (both ends included), `5:59:5` (in steps), `4,8,16` or a mix; None stays None. Raises typer.BadParameter."""
     if text is None:
         return None
@@ -48,11 +81,11 @@ def parse_lengths(text: str | None) -> list[int] | None:
                 raise ValueError
             if step < 1 or first > last:
                 raise typer.BadParameter(
-                    f"--lengths: {part} holds no length in steps of at least 1; write the least length first, such as 1:5:1"
+                    f"{flag}: {part} holds no length in steps of at least 1; write the least length first, such as 1:5:1"
                 )
             lengths += range(first, last + 1, step)
         except ValueError as error:
-            raise typer.BadParameter(f"--lengths: expected whole numbers such as 1:59 or 4,8,16 (got {text})") from error
+            raise typer.BadParameter(f"{flag}: expected whole numbers such as 1:59 or 4,8,16 (got {text})") from error
     return lengths
 
 

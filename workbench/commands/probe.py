@@ -14,6 +14,7 @@ from workbench.commands.options import (
     Lengths,
     Sequences,
     Weights,
+    folder_option,
     parse_lengths,
     parse_words,
 )
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what is inside a checkpoint.")
 
-Out = Annotated[Path | None, typer.Option(help="Folder for the tables and figures; the probe's name when not given.")]
+Out = Annotated[Path | None, folder_option("Folder for the tables and figures; the probe's name when not given.")]
 BALANCE = ["length", "role", "displacement", "spread", "margin", "absent_spread", "misordered"]
 POWER_LAW = ["slope", "ci_low", "ci_high", "law", "tokens", "not_positive"]
 FitGames = Annotated[int, typer.Option(min=2, help="Games to fit the probes on.")]
@@ -147,7 +148,7 @@ def interventions(
     frame = board_interventions(
         checkpoint,
         load_probe(probe, othello_subject(checkpoint, weights).sha256, device) if probe else None,
-        layers=parse_lengths(layers),
+        layers=parse_lengths(layers, "--layers"),
         cases=cases,
         fit_games=fit_games,
         seed=seed,
@@ -187,7 +188,7 @@ def vanishing_variance(
     checkpoint: Checkpoint,
     out: Out = None,
     weights: Weights = "raw",
-    sequences: Sequences = 500,
+    sequences: Annotated[int, typer.Option(min=20, help="How many fresh sequences to measure on.")] = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
     device: Device = "cpu",

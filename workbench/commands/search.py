@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from models.config import MOST
+from models.streams import SEEDS
 from workbench.commands.signals import stop_on_signals
 
 MOST_TRIALS = 100_000
@@ -18,21 +20,23 @@ def search(
     trials: Annotated[
         int, typer.Option(min=1, max=MOST_TRIALS, help="Parameter sets in all; more than before goes on with a search.")
     ] = 512,
-    vocab: Annotated[int, typer.Option(min=8, help="Number of tokens v.")] = 16,
+    vocab: Annotated[int, typer.Option(min=8, max=MOST // 2, help="Number of tokens v.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every trial.")] = 5000,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes the parameters and the training seed of every trial.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Fixes parameters and training seed of every trial.")] = 0,
     sequences: Annotated[int, typer.Option(min=2, help="Fresh sequences that every trial is measured on.")] = 512,
     fleet: Annotated[int, typer.Option(min=1, help="The most models trained together; more on a GPU.")] = 16,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
     minutes: Annotated[float | None, typer.Option(min=0, help="Start no further fleet after so many minutes.")] = None,
 ) -> None:
     """Search hyperparameters at random; the same command goes on with a search, and joins it from another machine."""
+    from models.device import usable_device
     from workbench.search import search as run_search
     from workbench.search_ledger import Ledger
     from workbench.search_space import SearchSpace
     from workbench.search_storage import shown_url
 
     space = SearchSpace(vocab=vocab, steps=steps, seed=seed)
+    usable_device(device)  # before a database is made for nothing
     ledger = Ledger(storage, space, {"sequences": sequences})
     with stop_on_signals() as stop:
         completed = run_search(

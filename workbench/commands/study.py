@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from workbench.commands.options import Formats
+from workbench.commands.options import Formats, folder_option
 
 
 def study(
@@ -15,7 +15,7 @@ def study(
             help="Of a finished search: sqlite:///FILE, postgresql+psycopg://... or a bundled one, set-complement-v16."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Where each search gets a folder: report, tables, figures.")] = Path("studies"),
+    out: Annotated[Path, folder_option("Where each search gets a folder: report, tables, figures.")] = Path("studies"),
     formats: Formats = "html,pdf,svg,png",
 ) -> None:
     """Turn a finished search into claims with intervals: supported, not supported or mixed, with tables, figures, a report."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from models.config import TaskName
+from workbench.commands.options import folder_option
 from workbench.commands.signals import stop_on_signals
 from workbench.commands.train_options import with_config_options
 from workbench.config_options import config_from_options
@@ -15,7 +16,7 @@ from workbench.config_options import config_from_options
 @with_config_options
 def train(
     task: Annotated[TaskName, typer.Argument(help="What to learn.")],
-    out: Annotated[Path, typer.Option(help="The run folder; a run that was stopped goes on by itself.")],
+    out: Annotated[Path, folder_option("The run folder; a run that was stopped goes on by itself.")],
     options: Mapping[str, Any],
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to TensorBoard files in OUT.")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="Also log to Weights & Biases, over the network.")] = False,
