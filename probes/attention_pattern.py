@@ -5,13 +5,15 @@ For: reading patterns of a plain or a hooked model through one function. Not for
 hooked one shows what any other hook on it does.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.hooked.own_hooks import HookFunction, own_hooks
+from models.hooked.temporary_hooks import TakeOff, temporary_hooks
 from models.transformer import Attention, Transformer
 from probes.residual_stream import Model
 
@@ -25,29 +27,23 @@ def heads_of(model: Model) -> int:
     return model.config.heads if isinstance(model, Transformer) else model.cfg.n_heads
 
 
-@contextmanager
-def reading_patterns(model: Model, read: Read) -> Iterator[None]:
+def reading_patterns(model: Model, read: Read) -> AbstractContextManager[None]:
     """While this is open, every forward pass of the model calls `read` for each block, in order.
 
     The hooks are removed on the way out whatever happens, and no others.
     """
-    with ExitStack() as stack:
-        if isinstance(model, Transformer):
-            for layer in range(len(model.blocks)):
-                attention = model.get_submodule(f"blocks.{layer}.attn")
-                stack.callback(attention.register_forward_pre_hook(_beside_pass(layer, read)).remove)
-        else:
-            points = [(f"blocks.{layer}.attn.hook_pattern", _at_point(layer, read)) for layer in range(model.cfg.n_layers)]
-            stack.enter_context(own_hooks(model, points))
-        yield
+    if isinstance(model, Transformer):
+        return temporary_hooks([partial(_hook_plain, model, layer, read) for layer in range(len(model.blocks))])
+    points = [(f"blocks.{layer}.attn.hook_pattern", _at_point(layer, read)) for layer in range(model.cfg.n_layers)]
+    return own_hooks(model, points)
 
 
-def _beside_pass(layer: int, read: Read) -> Callable[[nn.Module, tuple], None]:
+def _hook_plain(model: Transformer, layer: int, read: Read) -> TakeOff:
     def before_attention(attention: nn.Module, arguments: tuple) -> None:
         assert isinstance(attention, Attention)
         read(layer, attention.pattern(arguments[0]))
 
-    return before_attention
+    return model.get_submodule(f"blocks.{layer}.attn").register_forward_pre_hook(before_attention).remove
 
 
 def _at_point(layer: int, read: Read) -> HookFunction:

@@ -8,14 +8,16 @@ The plain model is faster (fused attention); the hooked one shows what any other
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
-from models.hooked.own_hooks import own_hooks
+from models.hooked.own_hooks import at_points
+from models.hooked.temporary_hooks import PutOn, TakeOff, temporary_hooks
 from models.token_input import require_token_matrix
 from models.transformer import Transformer
 
@@ -90,13 +92,11 @@ def visiting(model: Model, visit: Visit, layers: Collection[int] | None = None) 
     require_eval(model)
     chosen = layers_of(model) if layers is None else layers
     require_layers(model, chosen)
-    with ExitStack() as stack:
-        stack.callback(model.register_forward_pre_hook(_require_what_comes_in).remove)
-        if isinstance(model, Transformer):
-            for layer in chosen:
-                stack.callback(_hook_plain(model, layer, visit).remove)
-        else:
-            stack.enter_context(own_hooks(model, [_hooked_point(layer, visit) for layer in chosen]))
+    if isinstance(model, Transformer):
+        hooks: list[PutOn] = [partial(_hook_plain, model, layer, visit) for layer in chosen]
+    else:
+        hooks = at_points(model, [_hooked_point(layer, visit) for layer in chosen])
+    with temporary_hooks([lambda: model.register_forward_pre_hook(_require_what_comes_in).remove, *hooks]):
         yield
 
 
@@ -105,7 +105,7 @@ def _require_what_comes_in(model: Model, arguments: tuple) -> None:
         require_input(model, arguments[0])
 
 
-def _hook_plain(model: Transformer, layer: int, visit: Visit) -> torch.utils.hooks.RemovableHandle:
+def _hook_plain(model: Transformer, layer: int, visit: Visit) -> TakeOff:
     def before_first(module: object, arguments: tuple) -> tuple | None:
         changed = visit(0, arguments[0])
         return None if changed is None else (changed, *arguments[1:])
@@ -114,8 +114,8 @@ def _hook_plain(model: Transformer, layer: int, visit: Visit) -> torch.utils.hoo
         return visit(layer, stream)
 
     if layer == 0:
-        return model.blocks[0].register_forward_pre_hook(before_first)
-    return model.blocks[layer - 1].register_forward_hook(after_block)
+        return model.blocks[0].register_forward_pre_hook(before_first).remove
+    return model.blocks[layer - 1].register_forward_hook(after_block).remove
 
 
 def _hooked_point(layer: int, visit: Visit) -> tuple[str, Callable[..., Tensor | None]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.hooked import HookedTransformer
+from models.hooked.own_hooks import HookFunction, own_hooks
 from models.task import Task
 from models.whole_numbers import require_whole
 from probes.drawn_sequences import Drawn, drawn_sequences
@@ -115,7 +116,7 @@ def _of_model(studied: Subject, sequences: int, seed: int, batch: int, progress:
     spreads = {site: OutputSpread(model.cfg.n_layers, studied.longest, model.cfg.d_model) for site in _sites(model)}
     for drawn in drawn_sequences(studied, sequences, seed, batch, progress, "vanishing variance"):
         hooks = [hook for site, spread in spreads.items() for hook in _adding_to(spread, site, model, drawn)]
-        with torch.no_grad(), model.hooks(fwd_hooks=hooks):
+        with torch.no_grad(), own_hooks(model, hooks):
             model(drawn.tokens, return_type=None)
     return pd.concat([_rows(spread).assign(site=site) for site, spread in spreads.items()], ignore_index=True)
 
@@ -125,9 +126,7 @@ def _sites(model: HookedTransformer) -> tuple[str, ...]:
     return ("attention output", "after its norm") if own_norm else ("attention output",)
 
 
-def _adding_to(
-    spread: OutputSpread, site: str, model: HookedTransformer, drawn: Drawn
-) -> list[tuple[str | Callable, Callable]]:
+def _adding_to(spread: OutputSpread, site: str, model: HookedTransformer, drawn: Drawn) -> list[tuple[str, HookFunction]]:
     """Hooks at what attention writes; where a norm follows it, the output before that has no hook point and is z W_O + b_O."""
     before_norm = site == "attention output" and len(_sites(model)) == 2
 

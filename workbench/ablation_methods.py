@@ -3,8 +3,7 @@
 For: `ablate` and the maps alike, so that both mean the same by a method.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -14,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
-from models.hooked.own_hooks import own_hooks
+from models.hooked.own_hooks import keeping
 from models.random_stream import draws
 from models.streams import Draw
 from probes.residual_stream import require_input
@@ -119,23 +118,10 @@ def _over_positions(point: str, mean: Float[Tensor, "1 position ..."]) -> Float[
 
 
 def _activations(model: HookedTransformer, points: Collection[str], tokens: Tensor) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-
-    def keep(point: str) -> Callable[[Tensor, object], None]:
-        def read(value: Tensor, hook: object) -> None:
-            found[point] = value.detach()  # not hook.name, which on TransformerLens 4 is another than the hook was added by
-
-        return read
-
-    with torch.no_grad(), _without_ablations(), own_hooks(model, [(point, keep(point)) for point in points]):
-        model(tokens, return_type=None)
+    with torch.no_grad(), keeping(model, points) as found:
+        try:
+            _reading.set(True)  # in the try, and without a context: Ctrl-C between two steps must not leave ablations off
+            model(tokens, return_type=None)
+        finally:
+            _reading.set(False)
     return found
-
-
-@contextmanager
-def _without_ablations() -> Iterator[None]:
-    token = _reading.set(True)
-    try:
-        yield
-    finally:
-        _reading.reset(token)

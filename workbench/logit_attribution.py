@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.hooked import HookedTransformer
+from models.hooked.own_hooks import keeping
 from models.lengths import chosen_lengths
 from models.task import Task
 from models.token_input import require_legal
@@ -105,12 +106,11 @@ def attribute(
     """
     require_input(model, tokens)
     with torch.no_grad():
-        logits, found = model.run_with_cache(tokens, names_filter=lambda name: name.endswith(_POINTS))
-        assert isinstance(logits, Tensor)
+        with keeping(model, [name for name in model.hook_dict if name.endswith(_POINTS)]) as cache:
+            logits = model(tokens)
         require_legal(legal, logits.shape)
         illegal = ~legal if illegal is None else illegal
         require_legal(illegal, logits.shape)
-        cache = found.cache_dict
         is_legal, is_illegal = legal.to(logits.dtype), illegal.to(logits.dtype)
         share = is_legal / is_legal.sum(-1, keepdim=True) - is_illegal / is_illegal.sum(-1, keepdim=True)
         direction = einsum(share, model.W_U, "batch position vocab, width vocab -> batch position width")

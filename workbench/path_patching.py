@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer
+from models.hooked.own_hooks import keeping
 from models.hooked.users_hooks import users_hooks
 from workbench.components import Site, as_indices, replacing
 from workbench.patching import Measure, effects, measured, require_pairs
@@ -100,12 +101,9 @@ def _receiver(model: HookedTransformer, given: object) -> Receiver:
 
 
 def _run(model: HookedTransformer, tokens: Int64[Tensor, "batch position"]) -> tuple[Tensor, Cache]:
-    def wanted(name: str) -> bool:
-        return name.endswith(("attn.hook_z", "hook_attn_out", "hook_resid_post"))
-
-    logits, cache = model.run_with_cache(tokens.to(model.cfg.device), names_filter=wanted)
-    assert isinstance(logits, Tensor)
-    return logits, cache.cache_dict
+    wanted = [name for name in model.hook_dict if name.endswith(("attn.hook_z", "hook_attn_out", "hook_resid_post"))]
+    with keeping(model, wanted) as cache:
+        return model(tokens.to(model.cfg.device)), cache
 
 
 def _into(model: HookedTransformer, cache: Cache, receiver: Receiver) -> Stream:

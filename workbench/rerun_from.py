@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.hooked import HookedTransformer, plain
+from models.hooked.own_hooks import keeping
 from models.hooked.users_hooks import users_hooks
 from models.transformer import Attention, Block, Transformer
 from probes.residual_stream import require_input
@@ -76,10 +77,8 @@ class CleanRun:
         self._model, self._plain, self._what, self._tokens = model, stand_in, what, tokens.to(model.cfg.device)
         names = {f"blocks.{layer}.{point}" for layer in range(model.cfg.n_layers) for point in _POINTS[what]}
         wanted = {name for name in names | {"blocks.0.hook_resid_pre"} if name in model.hook_dict}
-        with torch.no_grad():
-            logits, cache = model.run_with_cache(self._tokens, names_filter=lambda name: name in wanted)
-        self.logits: Float[Tensor, "batch position vocab"] = cast(Tensor, logits)
-        self._cache: dict[str, Tensor] = dict(cache.cache_dict)
+        with torch.no_grad(), keeping(model, wanted) as self._cache:
+            self.logits: Float[Tensor, "batch position vocab"] = model(self._tokens)
 
     def __getitem__(self, point: str) -> Float[Tensor, "batch ..."]:
         """The clean activation at a hook point of the kind."""

@@ -14,6 +14,7 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from models.hooked.own_hooks import keeping
 from models.othello.board import PAD
 from models.transformer import Transformer
 from workbench.components import What
@@ -115,7 +116,8 @@ def effects(
 
     with torch.no_grad():
         points = stream_points(model)
-        _, cache = model.run_with_cache(tokens, names_filter=lambda name: name in points)
+        with keeping(model, points) as cache:
+            model(tokens)
         stacked = rearrange([cache[point][asked] for point in points], "depth row width -> depth row width")
         by_depth = lens.depth_logits(stacked)
         direct = attribute(model, tokens, favoured, others(favoured))

@@ -8,8 +8,9 @@ thread of its own takes a `Lens` of its own.
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from models.config import WeightsName
 from models.hooked import HookedTransformer, load, plain, plain_state
+from models.hooked.own_hooks import keeping
+from models.hooked.temporary_hooks import TakeOff, temporary_hooks
 from models.othello.labels import Frame
 from probes.board_fit import fit_probes
 from probes.board_probe import BoardProbe, load_probe
@@ -121,13 +124,12 @@ class Lens:
         batch = torch.tensor([tokens], dtype=torch.int64, device=self.model.cfg.device).reshape(1, -1)
         require_input(self.model, batch)
         points = stream_points(self.model)
-        with self.changed(changes):
-            logits, cache = self.model.run_with_cache(
-                batch, names_filter=lambda name: name in points or name.endswith("hook_pattern")
-            )
-        patterns = [cache[f"blocks.{layer}.attn.hook_pattern"][0] for layer in range(self.model.cfg.n_layers)]
+        pattern_points = [f"blocks.{layer}.attn.hook_pattern" for layer in range(self.model.cfg.n_layers)]
+        with self.changed(changes), keeping(self.model, [*points, *pattern_points]) as cache:
+            logits = self.model(batch)
+        patterns = [cache[point][0] for point in pattern_points]
         return Reading(
-            logits=cast(Tensor, logits)[0].cpu(),
+            logits=logits[0].cpu(),
             pattern=rearrange(patterns, "layer head query key -> layer head query key").cpu(),
             streams=rearrange([cache[point][0] for point in points], "depth position width -> depth position width"),
         )
@@ -237,11 +239,11 @@ def at_strength(model: HookedTransformer, part: Part, strength: float) -> Iterat
     last = "ln2_post.w", "ln2_post.b"
     names = last if f"{block}.{last[0]}" in state else ("mlp.W_out", "mlp.b_out")
     tensors = [state[f"{block}.{name}"] for name in names] if head is None else [state[f"{block}.attn.W_O"][head]]
-    before = [tensor.clone() for tensor in tensors]
-    try:
-        for tensor in tensors:
-            tensor.mul_(strength)
+    with temporary_hooks([partial(_multiply, tensor, strength) for tensor in tensors]):
         yield
-    finally:
-        for tensor, value in zip(tensors, before, strict=True):
-            tensor.copy_(value)
+
+
+def _multiply(tensor: Tensor, factor: float) -> TakeOff:
+    before = tensor.clone()
+    tensor.mul_(factor)
+    return partial(tensor.copy_, before)
