@@ -56,6 +56,7 @@ def demo(out: str | os.PathLike[str] = "demo", progress: bool = True) -> Written
             measured.settings,
             training=measured.training,
             formats=formats,
+            progress=progress,
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 import torch
+from tqdm.auto import tqdm
 
 from models.config import WEIGHTS, WeightsName
 from models.durable import write_file
@@ -79,7 +80,7 @@ def write_comparison(
     title, command = "Comparison over length", shlex.join(words)
     with held_alone(Path(out)):
         frame = compare(paths, lengths, sequences, seed, weights, steps=steps, device=device, keep=parts, progress=progress)
-        written = write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, formats=formats)
+        written = write_results(frame, find_checkpoints(paths, steps), out, title, command, settings, None, formats, progress)
         remove_parts(parts)
     return written
 
@@ -93,17 +94,22 @@ def write_results(
     settings: Mapping[str, object],
     training: pd.DataFrame | None = None,
     formats: Sequence[str] = FORMATS,
+    progress: bool = False,
 ) -> Written:
     """Writes table, figures and report of a frame that is at hand; `training` is a frame of every step, for the timelines."""
     folder = Path(out)
-    tables: tuple[Path, ...] = write_table(frame, folder)
-    figures = comparison_figures(frame)
-    if training is not None:
-        tables += write_table(training, folder, "training")
-        figures |= training_figures(training)
-    files = save_figures(figures, folder / "figures", formats)
-    page = report_page(frame, card_table(checkpoints), figures, title, command, settings)
-    write_file(folder / "report.html", page.encode())
+    with tqdm(total=4, desc="tables, figures, report", unit=" steps", disable=not progress) as bar:
+        tables: tuple[Path, ...] = write_table(frame, folder)
+        tables += write_table(training, folder, "training") if training is not None else ()
+        bar.update()
+        figures = comparison_figures(frame)
+        figures |= training_figures(training) if training is not None else {}
+        bar.update()
+        files = save_figures(figures, folder / "figures", formats)
+        bar.update()
+        page = report_page(frame, card_table(checkpoints), figures, title, command, settings)
+        write_file(folder / "report.html", page.encode())
+        bar.update()
     return Written(tables, tuple(files), folder / "report.html", frame)
 
 

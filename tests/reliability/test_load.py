@@ -13,7 +13,9 @@ import pytest
 from models.config import DropoutRates
 from workbench.comparison import compare
 from workbench.figures.curves import curves
-from workbench.widgets.length_explorer import MOST_CURVES, LengthExplorer, gathered, number_of_curves
+from workbench.figures.many_curves import MOST_CURVES, curves_together, number_of_curves
+from workbench.widgets.length_explorer import LengthExplorer
+from workbench.widgets.metric_panels import metric_curves
 
 from ..workbench.saved_runs import save_run
 
@@ -65,8 +67,7 @@ def test_curves_too_many_to_tell_apart_are_drawn_as_their_mean_and_range(many):
     explorer = LengthExplorer([folder], table)
     assert len(explorer.pictures[0].data) == 5 * 2 * 3  # five panels; a line and a band each of raw, ema and bema
     assert f"mean of {2 * RATES} checkpoints, band: all" in explorer.pictures[0].layout.title.text
-    drawn, _ = gathered(table)
-    for metric, three in drawn.items():
+    for metric, three in metric_curves(table, "length", curves_together).items():
         assert [curve.name for curve in three] == [f"{2 * RATES} checkpoints, {weights}" for weights in ("raw", "ema", "bema")]
         for curve in three:
             for point in curve.points.itertuples():

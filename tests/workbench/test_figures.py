@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from workbench.figures.curves import DIFFERENCES, curves, organisms
 from workbench.figures.differences import difference_curves
+from workbench.figures.drawn_data import drawn_data
 from workbench.figures.gallery import comparison_figures, last_steps, training_figures
 from workbench.figures.length_curves import length_curve, length_page
+from workbench.figures.many_curves import MOST_CURVES
 from workbench.figures.scales import linear_scale, log_scale, signed_log_scale
 from workbench.figures.theme import apply_theme, dropout_styles, length_axis, numbered_style, shade, transparent
 from workbench.figures.timeline import timeline
@@ -51,6 +53,29 @@ def test_page_axes_units_and_training_length():
     assert sum(note.text == "trained to 3" for note in fig.layout.annotations) == 4
     assert length_curve(made_up(), "margin").layout.yaxis.title.text.endswith("(logits)")
     assert length_curve(made_up(), "dispersion").layout.yaxis.title.text == "attention dispersion (nats)"
+
+
+def test_curves_too_many_to_be_told_apart_are_drawn_as_their_mean_and_range():
+    rates = MOST_CURVES // 3 + 1
+    frame = made_up(("none", *(f"residual 0.{rate}" for rate in range(1, rates))), seeds=(0, 1), steps=(10, 100))
+    last = frame[frame["step"] == 100]
+    fig, count = length_page(last), 2 * rates
+    assert [trace.name for trace in entries(fig)] == [f"{count} checkpoints, {weights}" for weights in ("raw", "ema", "bema")]
+    assert f"line: mean of {count} checkpoints" in fig.layout.annotations[-1].text
+    rows = drawn_data(fig).query(f"curve == '{count} checkpoints, ema' and y_title == 'illegal mass' and x == 5")
+    of_mass = last.query("metric == 'illegal_mass' and weights == 'ema' and length == 5")["value"]
+    drawn = rows[["y", "seed_low", "seed_high", "seeds"]].iloc[0].to_list()
+    assert drawn == pytest.approx([of_mass.mean(), of_mass.min(), of_mass.max(), count])
+    over_training = timeline(frame, "illegal_mass", [3])
+    assert [trace.name for trace in entries(over_training)] == [trace.name for trace in entries(fig)]
+    raw = frame[(frame["weights"] == "raw") & (frame["dropout"] != "none") & (frame["step"] == 100)]
+    many = pd.concat(
+        [raw.assign(dropout=raw["dropout"] + f"{copy}", checkpoint=raw["checkpoint"] + f"{copy}") for copy in range(4)]
+    )
+    (entry,) = entries(difference_curves(many, "illegal_mass"))
+    assert entry.name == f"{2 * 4 * (rates - 1)} checkpoints, raw"
+    one_fewer = length_page(last[last["dropout"] != "none"])
+    assert len(entries(one_fewer)) == MOST_CURVES and "mean over seeds" in one_fewer.layout.annotations[-1].text
 
 
 def test_a_page_of_one_length_shows_intervals_and_tells_weights_apart():

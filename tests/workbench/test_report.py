@@ -133,6 +133,11 @@ def test_write_comparison(runs, tmp_path):
         write_comparison([runs / "none-0"], tmp_path, formats=["gif"])
 
 
+def test_tables_figures_and_report_show_progress(runs, tmp_path, capsys):
+    write_comparison([runs / "none-0"], tmp_path, sequences=4, formats=["html"], progress=True)
+    assert re.search(r"tables, figures, report: 100%.* 4/4 ", capsys.readouterr().err)
+
+
 def test_what_is_told_is_what_was_measured_though_another_writes_there_too(runs, tmp_path, monkeypatch, capsys):
     def overtaken(*arguments, **options):
         written = write_comparison(*arguments, **options)

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.figures.curves import DIFFERENCES, add_curves, curves, one_organism, rows_of
+from workbench.figures.many_curves import curves_together, number_together
 from workbench.figures.page import finish, reading
 from workbench.figures.scales import linear_scale, signed_log_scale
 from workbench.figures.theme import INK, length_axis, length_range
@@ -24,7 +25,11 @@ def difference_curves(frame: pd.DataFrame, metric: str) -> go.Figure:
     """
     title = f"{one_organism(frame)}: paired differences"
     rows = rows_of(frame, metric)
-    panels = {name: curves(rows[rows["weights"] == weights], columns=DIFFERENCES) for weights, name in DIFFERENCE_NAMES.items()}
+    paired = rows.dropna(subset=[DIFFERENCES[0]])
+    by_contrast = {name: paired[paired["weights"] == weights] for weights, name in DIFFERENCE_NAMES.items()}
+    together = max(map(number_together, by_contrast.values()))
+    draw = curves_together if together else curves
+    panels = {name: draw(of_weights, columns=DIFFERENCES) for name, of_weights in by_contrast.items()}
     panels = {name: drawn for name, drawn in panels.items() if drawn}
     if not panels:
         raise ValueError("no row has a paired difference; compare raw with ema or bema, or dropout with no dropout of one seed")
@@ -41,4 +46,5 @@ def difference_curves(frame: pd.DataFrame, metric: str) -> go.Figure:
         for length in frame["train_length"].dropna().unique():
             length_axis(fig, int(length), row=1, col=col)
     fig.update_xaxes(range=length_range(frame))
-    return finish(fig, title, reading(frame, rates=False), 1, len(panels), sum(map(len, panels.values())), panel_titles=True)
+    note = reading(frame, rates=False, together=together)
+    return finish(fig, title, note, 1, len(panels), sum(map(len, panels.values())), panel_titles=True)

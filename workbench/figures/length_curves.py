@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from workbench.figures.bands import side_by_side
 from workbench.figures.curves import add_curves, curves, one_organism, rows_of
+from workbench.figures.many_curves import curves_together, number_together
 from workbench.figures.page import finish, reading
 from workbench.figures.scales import scale_for
 from workbench.figures.theme import length_axis, length_range
@@ -39,10 +40,12 @@ def _panels(frame: pd.DataFrame, metrics: Sequence[str], columns: int) -> go.Fig
     title = one_organism(frame)
     rows = -(-len(metrics) // columns)
     fig = make_subplots(rows, columns, horizontal_spacing=0.11, vertical_spacing=0.24 / rows)
+    together = number_together(frame)
+    draw = curves_together if together else curves
     entries = 0
     for number, metric in enumerate(metrics):
         row, col = number // columns + 1, number % columns + 1
-        drawn = curves(rows_of(frame, metric))
+        drawn = draw(rows_of(frame, metric))
         values = pd.concat([curve.points[["value", "high", "seed_high"]].stack() for curve in drawn])
         scale = scale_for(METRICS[metric], values)
         add_curves(fig, drawn, scale, row, col, legend=number == 0, rate=METRICS[metric].rate)
@@ -53,5 +56,5 @@ def _panels(frame: pd.DataFrame, metrics: Sequence[str], columns: int) -> go.Fig
         entries = max(entries, len(drawn))
     fig.update_xaxes(range=length_range(frame))
     side_by_side(fig, frame["length"])
-    note = reading(frame, rates=any(METRICS[metric].rate for metric in metrics))
+    note = reading(frame, rates=any(METRICS[metric].rate for metric in metrics), together=together)
     return finish(fig, title, note, rows, columns, entries)

@@ -31,13 +31,19 @@ def finish(
     return fig
 
 
-def reading(frame: pd.DataFrame, rates: bool) -> str:
-    """The line under a figure: what line, band, bars and the dotted line stand for in this frame."""
+def reading(frame: pd.DataFrame, rates: bool, together: int) -> str:
+    """The line under a figure: what line, band, bars and the dotted line stand for in this frame.
+
+    `together` is how many checkpoints are drawn as one (`many_curves.py`), 0 where none are.
+    """
     seeds = frame["seed"].nunique()
     interval = f"95 % interval over {frame['sequences'].max():,} sequences"
     words = ["line: one checkpoint", f"band: {interval}"]
     if seeds > 1:
         words = ["line: mean over seeds", f"band: least to greatest of up to {seeds} seeds", f"bars: {interval} (of one seed)"]
+    if together:
+        lines = f"line: mean of {together} checkpoints"
+        words = [lines, "band: all of them; fewer would be drawn apart", f"bars: {interval} (of one)"]
     if rates:
         words.append("dotted: its upper end where none counted")
     return " · ".join(words)

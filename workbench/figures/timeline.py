@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.figures.curves import add_curves, curves, one_organism, rows_of
+from workbench.figures.many_curves import curves_together, number_together
 from workbench.figures.page import finish, reading
 from workbench.figures.scales import log_scale, scale_for
 from workbench.metrics import METRICS
@@ -33,7 +34,9 @@ def timeline(frame: pd.DataFrame, metric: str, lengths: Sequence[int]) -> go.Fig
         )
     if rows["step"].nunique() < 2:
         raise ValueError("a timeline needs two training steps or more; compare with steps='all'")
-    panels = {f"length {length}": curves(rows[rows["length"] == length], x="step") for length in lengths}
+    together = number_together(rows, x="step")
+    draw = curves_together if together else curves
+    panels = {f"length {length}": draw(rows[rows["length"] == length], x="step") for length in lengths}
     fig = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.03, column_titles=list(panels))
     points = [curve.points for drawn in panels.values() for curve in drawn]
     scale = scale_for(METRICS[metric], pd.concat([table[["value", "high", "seed_high"]].stack() for table in points]))
@@ -41,6 +44,5 @@ def timeline(frame: pd.DataFrame, metric: str, lengths: Sequence[int]) -> go.Fig
         add_curves(fig, drawn, scale, row=1, col=col, legend=col == 1, rate=METRICS[metric].rate)
         fig.update_yaxes({**scale.layout, "title_text": METRICS[metric].axis if col == 1 else None}, row=1, col=col)
         fig.update_xaxes(log_scale(rows["step"], "optimiser step").layout, row=1, col=col)
-    return finish(
-        fig, title, reading(frame, METRICS[metric].rate), 1, len(panels), max(map(len, panels.values())), panel_titles=True
-    )
+    note, entries = reading(frame, METRICS[metric].rate, together), max(map(len, panels.values()))
+    return finish(fig, title, note, 1, len(panels), entries, panel_titles=True)

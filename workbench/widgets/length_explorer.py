@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from models.config import WEIGHTS
 from workbench.comparison import compare
-from workbench.figures.curves import Curve, one_organism
+from workbench.figures.curves import curves, one_organism
+from workbench.figures.many_curves import curves_together, number_together
 from workbench.figures.theme import INK, MUTED, PALETTE, length_range
 from workbench.widgets.choices import Choices
 from workbench.widgets.example import Example
@@ -23,11 +22,8 @@ from workbench.widgets.variants import Variants
 
 LEGAL, ILLEGAL = PALETTE[0], PALETTE[1]
 NOTE = "line: mean over seeds, band: all seeds"
+TOGETHER = "line: mean of {} checkpoints, band: all of them; fewer would be shown apart"
 MARKS = "dash-dotted: trained to, solid: chosen length"
-MOST_CURVES = len(PALETTE) * len(WEIGHTS)
-"""Of more curves two look alike, and with hundreds every step of the slider takes half a second."""
-CONFIGURATION = ["train_length", "shape", "step", "dropout", "weights", "averaging"]
-"""Columns whose values make a curve its own."""
 SEQUENCES = 500
 ALL_SEEDS = "all"
 EXAMPLES = 100
@@ -68,8 +64,9 @@ class LengthView:
 
     def _draw_curves(self, dropout: tuple[str, ...], weights: tuple[str, ...], seed: str) -> tuple[list[Json], Json]:
         rows = self._chosen(dropout, weights, seed)
-        together = number_of_curves(rows) > MOST_CURVES
-        drawn, note = gathered(rows) if together else (metric_curves(rows, "length"), NOTE)
+        together = number_together(rows)
+        note = TOGETHER.format(together) if together else NOTE
+        drawn = metric_curves(rows, "length", curves_together if together else curves)
         traces, layout = metric_panels(drawn, metric_scales(drawn), "length", f"{one_organism(rows)} · {note} · {MARKS}")
         layout["legend"] |= {"maxheight": 0.42}  # many names scroll in the sixth place; else they would cover the third panel
         panels = range(1, len(PANELS) + 1)
@@ -78,23 +75,6 @@ class LengthView:
         trained = rows["train_length"].dropna().unique()
         layout["shapes"] = [vertical_line(panel, int(at), chosen=False) for panel in panels for at in trained]
         return traces, layout
-
-
-def number_of_curves(rows: pd.DataFrame) -> int:
-    """How many curves a metric has where seeds are one; all checkpoints, where one seed of a configuration is there twice."""
-    each = rows[[*CONFIGURATION, "checkpoint", "seed"]].drop_duplicates()
-    seeds = each.groupby(CONFIGURATION, dropna=False)["seed"]
-    return len(each) if (seeds.nunique() < seeds.size()).any() else seeds.ngroups
-
-
-def gathered(rows: pd.DataFrame) -> tuple[dict[str, list[Curve]], str]:
-    """One curve a metric for raw, ema and bema, with all checkpoints taken for seeds of one; and a note that says so."""
-    checkpoint = rows.groupby(["checkpoint", "step"], dropna=False).ngroup()
-    one = {name: rows[name].iloc[0] for name in CONFIGURATION if name != "weights"}
-    drawn = metric_curves(rows.assign(**one, seed=checkpoint), "length")
-    count = f"{checkpoint.nunique()} checkpoints"
-    named = {metric: [replace(curve, name=f"{count}, {curve.weights}") for curve in drawn[metric]] for metric in drawn}
-    return named, f"line: mean of {count}, band: all of them; fewer would be shown apart"
 
 
 def example_figure(read: Example, length: int, name: str) -> go.Figure:

@@ -6,7 +6,7 @@ for each point are arrays, which are copied and compared many times faster than 
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -80,10 +80,12 @@ def vertical_line(panel: int, x: float, chosen: bool) -> Json:
     return dict(type="line", layer="below", line=line, **place, **named)
 
 
-def metric_curves(frame: pd.DataFrame, x: Literal["length", "step"]) -> dict[str, list[Curve]]:
-    """The curves of each of `PANELS` over `x`; raises ValueError for rows of several organisms."""
+def metric_curves(
+    frame: pd.DataFrame, x: Literal["length", "step"], draw: Callable[..., list[Curve]] = curves
+) -> dict[str, list[Curve]]:
+    """The curves of each of `PANELS` over `x`, as `draw` makes them; raises ValueError for rows of several organisms."""
     one_organism(frame)
-    return {metric: curves(rows_of(frame, metric), x=x) for metric in PANELS}
+    return {metric: draw(rows_of(frame, metric), x=x) for metric in PANELS}
 
 
 def metric_scales(drawn: Mapping[str, Sequence[Curve]]) -> dict[str, Scale]:
