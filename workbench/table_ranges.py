@@ -67,8 +67,9 @@ def require_possible(frame: pd.DataFrame, file: Path) -> None:
 
 
 def _numbers(column: pd.Series) -> pd.Series:
-    """Its numbers as floats; NaN where there is none."""
-    return pd.Series(pd.to_numeric(column, errors="coerce")).astype(float)
+    """Its numbers as floats; NaN where there is none. A whole number beyond every float is infinite only where it is a text."""
+    texts = column.map(str) if column.dtype == object else column
+    return pd.Series(pd.to_numeric(texts, errors="coerce")).astype(float)
 
 
 def _first(wrong: pd.Series) -> int | None:
