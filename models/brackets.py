@@ -4,6 +4,8 @@ The third organism, in one file: what a task must offer and no more. The v2 of a
 that paper draws its sequences is not known to us, the choices below are ours.
 """
 
+from typing import SupportsIndex
+
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
@@ -28,7 +30,8 @@ class BracketTask:
 
     def __init__(self, kinds: int, depth: int):
         """`kinds` >= 2 of brackets, nested `depth` >= 1 deep at most."""
-        if kinds < 2 or depth < 1:
+        whole = isinstance(kinds, SupportsIndex) and isinstance(depth, SupportsIndex)
+        if not whole or kinds < 2 or depth < 1:
             raise ValueError(f"the bracket task got {kinds} kinds and depth {depth}, expected at least 2 and 1; give more")
         self.kinds, self.depth = kinds, depth
         self.vocab = 2 * kinds

@@ -8,6 +8,7 @@ def usable_device(device: torch.device | str) -> torch.device:
     try:
         found = torch.device(device)
         torch.zeros(1, device=found).cpu()
-    except (RuntimeError, AssertionError) as error:  # an AssertionError says that torch was built without CUDA
-        raise ValueError(f"device '{device}' is unknown or not usable here; give cpu, or cuda where there is a GPU") from error
+    except (RuntimeError, AssertionError, TypeError) as error:  # an AssertionError: torch was built without CUDA
+        given = str(device)[:60]
+        raise ValueError(f"device '{given}' is unknown or not usable here; give cpu, or cuda where there is a GPU") from error
     return found

@@ -73,8 +73,12 @@ def import_checkpoint(address: str, out: str | os.PathLike[str], heads: int | No
         ImportFailed: the file is missing, would run code, is of no known layout, its keys do not fit (the first few are named),
             or a weight is no finite number.
     """
-    if heads is not None and heads < 1:
-        raise ImportFailed(f"{heads} heads were asked for, expected at least 1; give --heads a divisor of the width")
+    if not isinstance(address, str):
+        raise ImportFailed(
+            f"the address is a {type(address).__name__}, expected text; give the path of a file, or hf://owner/name/file"
+        )
+    if heads is not None and not (isinstance(heads, int) and heads >= 1):
+        raise ImportFailed(f"{heads!r} heads were asked for, expected at least 1; give --heads a divisor of the width")
     out = Path(out)
     data = read_content(address)
     content = _opened(data, address)

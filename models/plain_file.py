@@ -4,8 +4,16 @@ A link to a plain file is followed. A pipe or a device would be waited for, or r
 """
 
 import errno
+import os
 import stat
 from pathlib import Path
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path as users give it. Raises ValueError for what is none, and for an empty one."""
+    if not isinstance(path, str | os.PathLike) or path == "":
+        raise ValueError(f"{path!r:.60} is no path, expected text or a pathlib.Path; give the path of a file or folder")
+    return Path(path)
 
 
 def require_plain(path: Path, most: int | None = None) -> None:

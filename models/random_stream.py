@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from models.device import usable_device
 from models.whole_numbers import require_whole
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -63,9 +64,10 @@ def states(seed: int, indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]
 
 
 def numbers(start: int, count: int, device: torch.device | str = "cpu") -> Int64[Tensor, "count"]:
-    """Indices start .. start + count - 1 of sequences. Raises ValueError for fewer than none."""
+    """Indices start .. start + count - 1 of sequences. Raises ValueError for fewer than none and an unknown device."""
     require_whole("sequences", count, least=0)
-    return torch.arange(start, start + count, device=device)
+    found = device if isinstance(device, torch.device) else usable_device(device)  # which asks the device, at some cost
+    return torch.arange(start, start + count, device=found)
 
 
 def draws(seed: int, indices: Int64[Tensor, "batch"], count: int) -> Int64[Tensor, "batch count"]:

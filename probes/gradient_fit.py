@@ -108,7 +108,7 @@ def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int) -> list[Gra
     probe starts out as the linear one: what it reads more, it reads by its nonlinearity. The others start at random and unread.
     """
     squares = start.bias.shape[1]
-    selection = torch.zeros(2, squares, squares, 3, device=start.bias.device)
+    selection = start.bias.new_zeros(2, squares, squares, 3)
     for state in (0, 1):
         selection[state].diagonal()[state] = SHARPNESS  # the diagonal is over squares, its own axis comes last
         selection[state].diagonal()[2] = -SHARPNESS
@@ -120,9 +120,9 @@ def nonlinear_fits(moments: Moments, start: LinearProbe, steps: int) -> list[Gra
         weight, bias = _whitened(start, layer, whitening)
         linear = rearrange(weight, "width (square state) -> width state square", state=3)[:, :2].flatten(1)
         width, free = len(weight), (HIDDEN_PER_SQUARE - 4) * squares
-        random = torch.randn(width, free, generator=generator).to(linear) / width**0.5
+        random = torch.randn(width, free, generator=generator, dtype=torch.float32).to(linear) / width**0.5
         hidden = torch.cat([linear, -linear, random], dim=1)
-        out = torch.cat([selection, -selection, torch.zeros(free, 3 * squares, device=selection.device)])
+        out = torch.cat([selection, -selection, selection.new_zeros(free, 3 * squares)])
         fits.append(GradientFit(whitening, [hidden, hidden.new_zeros(hidden.shape[1]), out, SHARPNESS * bias], steps))
     return fits
 

@@ -65,8 +65,8 @@ class Positions:
     """what is on each square: 0, 1 or 2, named by `labels.STATES`"""
 
     def select(self, stream: Stream) -> Float[Tensor, "row width"]:
-        """The stream at the labelled positions."""
-        return rearrange(stream, "game position width -> (game position) width")[self.rows]
+        """The stream at the labelled positions, in float32 as probes are."""
+        return rearrange(stream, "game position width -> (game position) width")[self.rows].float()
 
     @cached_property
     def indicators(self) -> Float[Tensor, "row column"]:

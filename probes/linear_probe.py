@@ -42,7 +42,7 @@ class Moments:
         """Memory is layers x width x (width + columns) float64 numbers, whatever the number of positions."""
         self.layers, self.width = layers, width
         self.rows = [0] * layers
-        self._shift = torch.zeros(layers, width, device=device)
+        self._shift = torch.zeros(layers, width, dtype=torch.float32, device=device)
         shapes = ((width,), (columns,), (width, width), (width, columns))
         sums = (torch.zeros(layers, *shape, dtype=torch.float64, device=device) for shape in shapes)
         self._x, self._y, self._xx, self._xy = sums

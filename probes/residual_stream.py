@@ -53,7 +53,10 @@ def device_of(model: Model) -> torch.device:
 
 
 def require_eval(model: Model) -> None:
-    """Raises ValueError for a model in training mode, whose dropout would be in every measurement."""
+    """Raises ValueError for what is no model, and for one in training mode, whose dropout would be in every measurement."""
+    if not isinstance(model, Model):
+        given = f"'{model}'" if isinstance(model, str) else f"a {type(model).__name__}"
+        raise ValueError(f"{given} is no model; give one of load(NAME), or models.hooked.hook(config, state)")
     if any(module.training for module in model.modules()):
         raise ValueError("the model is in training mode, and analysis needs eval mode; call model.eval() first")
 

@@ -146,6 +146,9 @@ def subject(
         if card is None:
             raise ValueError("the model has no card to tell its task; pass task=make_task(TaskConfig(...))")
         task = make_task(card.task)
+    if not isinstance(task, Task):
+        given = f"'{task}'" if isinstance(task, str) else f"a {type(task).__name__}"
+        raise ValueError(f"{given} is no task; give make_task(TaskConfig(name=...)), or None for the one on the card")
     possible_lengths(task, vocab_of(loaded), context_of(loaded))  # which also asks whether the model fits the task
     return Subject(loaded, task, card, getattr(loaded, "weights", "raw"))
 

@@ -8,7 +8,8 @@ import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints, save_checkpoint
 from models.durable import write_file
-from models.plain_file import read_plain
+from models.float_type import require_float
+from models.plain_file import as_path, read_plain
 from workbench.folder_lock import LOCK_FILE, held_alone
 from workbench.run import MAX_RECORD_BYTES, RUN_FILE, RunError
 
@@ -32,7 +33,10 @@ def bundle(
         FileExistsError: something is in `out` already.
         FolderError: another process writes there.
     """
-    run, out = Path(run), Path(out)
+    run, out = as_path(run), as_path(out)
+    require_float(dtype)
+    if steps is not None and (isinstance(steps, str) or not isinstance(steps, Collection)):
+        raise RunError(f"steps {steps!r:.60} are no list; give a list of them, such as [100, 200]")
     found = {read_card(folder).step: folder for folder in run_checkpoints(run)}
     if not found:
         raise RunError(f"{run} has no checkpoints; give a run made by workbench train")

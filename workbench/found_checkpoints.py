@@ -4,7 +4,7 @@ For: comparisons, reports and widgets, which all take the same paths. Not for: o
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,6 +13,7 @@ import pandas as pd
 
 from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
 from models.config import DropoutRates
+from models.plain_file import as_path
 from models.table_labels import averaging_label, shape_label
 
 Steps = Literal["last", "all"]
@@ -38,6 +39,10 @@ def find_checkpoints(paths: Sequence[str | os.PathLike[str]], steps: Steps = "la
         raise ValueError(f"steps '{steps}' is unknown; choose one of {', '.join(get_args(Steps))}")
     if isinstance(paths, str | os.PathLike):
         raise CheckpointError(f"'{paths}' is one path, expected a list of them; give ['{paths}']")
+    if not isinstance(paths, Collection):
+        raise CheckpointError(f"{paths!r:.60} is no list of paths; give one, such as ['runs/mine']")
+    for path in paths:
+        as_path(path)
     if not paths:
         raise CheckpointError("no checkpoint was given; give a run, a checkpoint folder, a folder of them or a bundled name")
     folders = {folder.resolve(): folder for path in paths for folder in _expand(path, steps)}

@@ -24,6 +24,8 @@ MAX_ID_BYTES = 64
 
 def refuse_missing(names: Sequence[LoggerName]) -> None:
     """Raises ValueError for an unknown name and ImportError for a package that is not installed; imports nothing."""
+    if not isinstance(names, Sequence):
+        raise ValueError(f"loggers {names!r:.60} are no list; give a list of any of {', '.join(get_args(LoggerName))}")
     for name in names:
         if name not in get_args(LoggerName):
             raise ValueError(f"logger '{name}' is unknown; choose from {', '.join(get_args(LoggerName))}")

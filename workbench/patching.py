@@ -113,10 +113,13 @@ def require_pairs(model: HookedTransformer, clean: Int64[Tensor, "..."], corrupt
 
 def measured(metric: Measure, logits: Float[Tensor, "batch position vocab"]) -> Float[Tensor, "batch"]:
     """What the metric says, on the CPU. Raises ValueError where it is not one number for each sequence."""
+    if not callable(metric):
+        raise ValueError(f"the metric {metric!r:.60} is no function; give one, such as metric_at(task, clean, 'illegal_mass')")
     value = metric(logits)
-    if value.shape != logits.shape[:1]:
+    if not isinstance(value, Tensor) or value.shape != logits.shape[:1]:
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ValueError(
-            f"the metric gave shape {tuple(value.shape)} for {len(logits)} sequences; have it return one number for each, such "
+            f"the metric gave {given} for {len(logits)} sequences; have it return one number for each, such "
             "as metric_at(task, clean, 'illegal_mass')"
         )
     return value.detach().double().cpu()

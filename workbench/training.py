@@ -13,6 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from models.checkpoint import Card, TrainerState, read_card, read_trainer, read_weights, run_checkpoints, save_checkpoint
+from models.plain_file import as_path
 from workbench.config_options import command_options
 from workbench.fleet_threads import torch_threads
 from workbench.loggers import Log, LoggerName, Row, open_loggers, refuse_missing
@@ -54,7 +55,11 @@ def train(
         ImportError: a logger's package is not installed.
         FloatingPointError: the loss is no longer finite; what was saved before stays.
     """
-    out = Path(out)
+    out = as_path(out)
+    if not isinstance(config, TrainingConfig):
+        raise ValueError(
+            f"{config!r:.60} is no configuration; give a TrainingConfig, such as config_from_options(task, options)"
+        )
     refuse_missing(loggers)
     stop = stop or threading.Event()
     record = RunRecord(config=config, command=command_line(config, out), versions=package_versions())

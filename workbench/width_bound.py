@@ -18,8 +18,10 @@ from tqdm.auto import tqdm
 
 from models.config import WEIGHTS, ModelConfig, TaskConfig
 from models.durable import write_file
+from models.plain_file import as_path
 from models.set_complement.task import SetComplementTask
 from models.transformer import with_weights
+from models.whole_numbers import require_whole
 from probes.certificate import certify
 from workbench.comparison_table import read_any_table
 from workbench.evaluation import evaluate
@@ -79,9 +81,13 @@ def sweep(
 
     Returns and writes to `out/bound-v{vocab}.csv`, one row a (`width`, `head_width`, `seed`, `weights`): `certified_lengths` of
     `lengths`, the `worst_gap` over all inputs in logits, and `total_variation`, `illegal_mass` and `misordered` as means over
-    lengths. Missing for a seed that diverged. Raises ValueError where the file holds a sweep of other steps or seeds, or none.
+    lengths. Missing for a seed that diverged. Raises ValueError where the file holds a sweep of other steps or seeds, or none;
+    for fewer than 4 tokens, and for no step or seed.
     """
-    path = Path(out) / f"bound-v{vocab}.csv"
+    require_whole("tokens", vocab, least=4)
+    require_whole("steps", steps)
+    require_whole("seeds", seeds)
+    path = as_path(out) / f"bound-v{vocab}.csv"
     done = read_any_table(path) if path.exists() else pd.DataFrame()
     _require_same_sweep(done, path, vocab, steps, seeds)
     known = set(zip(done["width"], done["head_width"], strict=True)) if len(done) else set()

@@ -26,6 +26,7 @@ from torch import Tensor
 from models.checkpoint import find_checkpoint, read_card, read_weights
 from models.config import ModelConfig, WeightsName
 from models.device import usable_device
+from models.float_type import require_float
 from models.transformer import Transformer, require_fit
 
 TRANSFORMER_LENS: str = version("transformer-lens")
@@ -74,13 +75,14 @@ def load(
         path: a checkpoint folder, a run (its last step is taken) or a bundled name.
         weights: `raw`, `ema` or `bema`.
         device: where the model is put; nothing is chosen silently.
-        dtype: float32, or float64 for exact comparisons.
+        dtype: float32, or float64 for exact comparisons; bfloat16 and float16 too.
 
     Raises:
         CheckpointError: nothing is found there, or it is damaged, or has no such weights.
-        ValueError: a device that is unknown or not usable here.
+        ValueError: a device that is unknown or not usable here; another dtype.
     """
     device = usable_device(device)
+    require_float(dtype)
     folder = find_checkpoint(path)
     card = read_card(folder)
     state = {name: tensor.to(device, dtype) for name, tensor in read_weights(folder, weights, card).items()}

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int8, Int64, Integer, UInt8
 from torch import Tensor
 
+from models.device import usable_device
 from models.othello import rules_numba, rules_torch
 from models.othello.board import PAD, Board
 from models.random_stream import MASK_64, draw_scalar, numbers, seed_state
@@ -102,7 +103,7 @@ def generate(
     """
     if keep not in get_args(Keep):
         raise ValueError(f"keep={keep!r} is unknown; choose one of {', '.join(get_args(Keep))}")
-    device = torch.device(device)
+    device = device if isinstance(device, torch.device) else usable_device(device)
     indices = numbers(start, count)
     tokens = _generate(board, seed, indices, device, threads)
     attempt = 0

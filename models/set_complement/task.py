@@ -1,5 +1,7 @@
 """The set-complement task as a stream of sequences and a legality mask."""
 
+from typing import SupportsIndex
+
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
@@ -21,7 +23,7 @@ class SetComplementTask:
 
     def __init__(self, vocab: int):
         """`vocab` is v >= 3, the number of tokens."""
-        if vocab < 3:
+        if not isinstance(vocab, SupportsIndex) or vocab < 3:
             raise ValueError(
                 f"the set-complement task got vocab {vocab}, expected v >= 3; with fewer tokens nothing is to be told apart"
             )

@@ -16,7 +16,7 @@ def context_displacement(at_two: Numbers, length: Numbers) -> Numbers:
 
     Exact for uniform attention where absent logits are tied at lengths 1 and 2. Limits: `at_two` itself at s = 2; 0 as s grows.
     """
-    return 2 / np.asarray(length) * np.asarray(at_two)
+    return 2 / _lengths(length) * np.asarray(at_two)
 
 
 def query_displacement(at_one: Numbers, at_two: Numbers, length: Numbers) -> Numbers:
@@ -26,7 +26,7 @@ def query_displacement(at_one: Numbers, at_two: Numbers, length: Numbers) -> Num
     Limits: `at_one` at s = 1, `at_two` at s = 2, 2 at_two - at_one as s grows (the bias part, which must not be negative); in
     the balanced case at_one = 2 at_two it is the 2/s law.
     """
-    s = np.asarray(length)
+    s = _lengths(length)
     return 2 * (s - 1) / s * np.asarray(at_two) - (s - 2) / s * np.asarray(at_one)
 
 
@@ -35,7 +35,7 @@ def illegal_mass(gap: Numbers, length: Numbers, vocab: int) -> Numbers:
 
     s e^-gap / (s e^-gap + v - s). Limits: s / v at gap 0, 0 as the gap grows, 1 at s = v.
     """
-    s = np.asarray(length)
+    s = _lengths(length, vocab)
     with np.errstate(divide="ignore"):
         return expit(np.log(s) - np.log(vocab - s) - np.asarray(gap))
 
@@ -45,5 +45,16 @@ def needed_gap(illegal_mass: Numbers, length: Numbers, vocab: int) -> Numbers:
 
     ln(s (1 - m) / (m (v - s))); negative where even uniform logits hold less than m; grows without bound as s nears v.
     """
-    s, m = np.asarray(length), np.asarray(illegal_mass)
+    s, m = _lengths(length, vocab), np.asarray(illegal_mass)
+    if not np.all((m > 0) & (m < 1)):
+        raise ValueError(
+            f"illegal mass {illegal_mass} is outside (0, 1), and a finite gap gives what is inside; choose one there"
+        )
     return np.log(s * (1 - m)) - np.log(m * (vocab - s))
+
+
+def _lengths(length: Numbers, most: float = np.inf) -> np.ndarray:
+    lengths = np.asarray(length)
+    if not np.all((lengths >= 1) & (lengths <= most)):
+        raise ValueError(f"length {length} is outside 1 .. {most}, which is what there is; choose one inside")
+    return lengths

@@ -105,6 +105,22 @@ CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
     "compare seed": (lambda value: compare([NAME], sequences=2, seed=value), BAD_SEEDS),
     "compare batch": (lambda value: compare([NAME], sequences=2, batch=value), TOO_FEW),
     "compare weights": (lambda value: compare([NAME], sequences=2, weights=[value]), WORDS),
+    "compare weights, some known": (
+        lambda value: compare([NAME], sequences=2, weights=["raw", value, "ema"]),
+        WORDS | st.none(),
+    ),
+    "compare weights without a list": (lambda value: compare([NAME], sequences=2, weights=value), WORDS | st.integers()),
+    "compare lengths": (lambda value: compare([NAME], [1, value], 2), st.integers(max_value=0) | NOT_WHOLE),
+    "compare lengths beyond the context": (lambda value: compare([NAME], [value], 2), st.integers(16, 1 << 20)),
+    "compare lengths without a list": (lambda value: compare([NAME], value, 2), st.integers() | WORDS),
+    "compare paths": (lambda value: compare([NAME, value], [1], 2), st.integers() | st.none()),
+    "evaluate task": (lambda value: evaluate(model(), value), WORDS),
+    "patch model": (lambda value: patch(value, TOKENS, OTHERS, "heads", metric_at(TASK, TOKENS, "margin")), WORDS),
+    "patch metric": (lambda value: patch(model(), TOKENS, OTHERS, "heads", value), WORDS | st.none()),
+    "path_patch model": (lambda value: path_patch(value, TOKENS, OTHERS, "logits", metric_at(TASK, TOKENS, "margin")), WORDS),
+    "ablate model": (lambda value: ablate(value, "blocks.0.attn").__enter__(), WORDS),
+    "attribute model": (lambda value: attribute(value, TOKENS, TASK.legal(TOKENS)), WORDS),
+    "read_streams model": (lambda value: read_streams(value, TOKENS, lambda layer, stream: None), WORDS),
     "compare steps": (lambda value: compare([NAME], [1], sequences=2, steps=value), WORDS),
     "load weights": (lambda value: load(NAME, value), WORDS),
     "certify weights": (lambda value: certify(NAME, weights=value), WORDS),
@@ -243,6 +259,18 @@ def test_any_text_is_a_game_or_one_sentence(text, size):
             read()
         except ValueError as error:
             assert "; " in str(error) and "\n" not in str(error), str(error)
+
+
+def test_another_default_type_of_numbers_changes_nothing_for_board_probes():
+    few = {"probes": ["closed-form", "nonlinear"], "fit_games": 4, "test_games": 2}
+    usual = board_state(othello(), controls=["shuffled labels"], **few)
+    torch.set_default_dtype(torch.float64)
+    try:
+        board_state("othello-mini-none", controls=["random weights"], **few)
+        found = board_state(othello(), controls=["shuffled labels"], **few)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found["value"].equals(usual["value"])
 
 
 def test_there_are_bundled_models_to_try_this_on():

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 import probes
 import workbench
-from models.checkpoint import Card
+from models.checkpoint import ZOO, Card
 from models.config import AveragingConfig, DropoutRates, TaskConfig
 from models.default_models import default_model
 from models.hooked import HookedTransformer, hook, load
@@ -34,7 +34,9 @@ from probes.intervention import intervene
 from probes.linear_probe import LinearProbe
 from probes.residual_stream import Model
 from probes.subject import Address, OthelloSubject, SetComplementSubject, Subject, othello_subject
+from workbench.bundling import bundle
 from workbench.comparison import compare
+from workbench.comparison_table import read_table
 from workbench.config_options import config_from_options
 from workbench.error_sentence import sentence
 from workbench.figures.export import save_figures
@@ -45,8 +47,21 @@ from workbench.search_space import SearchSpace
 from workbench.study import read_studies
 from workbench.training import train
 from workbench.training_config import TrainingConfig
+from workbench.width_bound import sweep
 
-from .test_bad_arguments import BAD_SEEDS, CASES, NAME, TOO_FEW, USES, WORDS, as_a_user, model, othello, require_one_sentence
+from .test_bad_arguments import (
+    BAD_SEEDS,
+    CASES,
+    NAME,
+    NOT_WHOLE,
+    TOO_FEW,
+    USES,
+    WORDS,
+    as_a_user,
+    model,
+    othello,
+    require_one_sentence,
+)
 
 __all__ = ["as_a_user"]  # a fixture that uses itself
 
@@ -157,11 +172,12 @@ def searching(tmp_path: Path, trials: Any = 1, **options: Any) -> object:
     return search(space, trials, Ledger(f"sqlite:///{tmp_path}/search.db", space, {"sequences": 2}), **options)
 
 
-def training(tmp_path: Path, **options: Any) -> object:
+def training(folder: Any, **options: Any) -> object:
     config = config_from_options("set-complement", {"vocab": 8, "width": 8, "head_width": 8, "batch": 2, "steps": 1})
-    return train(config, tmp_path / "run", **options)
+    return train(config, folder / "run" if isinstance(folder, Path) else folder, **options)
 
 
+NO_FLOAT = st.sampled_from(["float32", None, 3, torch.int64, torch.bool, torch.complex64])
 FIGURE = {"figure": go.Figure()}
 NO_FORMAT = WORDS.filter(lambda word: word not in ("html", "pdf", "svg", "png"))
 NO_FILE_NAME = st.sampled_from(["../up", "a/b", "/etc/x", ""])
@@ -169,6 +185,16 @@ OUTSIDE_BOARD = st.integers(36, 10**6) | st.integers(-(10**6), -1)
 OWN: dict[str, tuple[Callable[[Path, Any], object], st.SearchStrategy]] = {
     "compare device": (lambda _, value: compare([NAME], [1], 2, device=value), NO_DEVICE),
     "compare path": (lambda _, value: compare([f"nowhere/{value}"]), WORDS),
+    "load dtype": (lambda _, value: load(NAME, dtype=value), NO_FLOAT),
+    "bundle dtype": (lambda folder, value: bundle(NAME, folder / "out", dtype=value), NO_FLOAT),
+    "bundle run": (lambda folder, value: bundle(f"nowhere/{value}", folder / "out"), WORDS),
+    "bundle steps": (lambda folder, value: bundle(ZOO / NAME, folder / "out", [value]), st.integers(-9, -1)),
+    "sweep vocab": (lambda folder, value: sweep(value, folder), st.integers(max_value=3) | NOT_WHOLE),
+    "sweep steps": (lambda folder, value: sweep(5, folder, steps=value), TOO_FEW),
+    "sweep seeds": (lambda folder, value: sweep(5, folder, seeds=value), TOO_FEW),
+    "read_table path": (lambda _, value: read_table(f"nowhere/{value}"), WORDS),
+    "train config": (lambda folder, value: train(value, folder / "run"), WORDS | st.none()),
+    "train out": (lambda _, value: training(value), st.sampled_from([None, 3, ""])),
     "load device": (lambda _, value: load(NAME, device=value), NO_DEVICE),
     "train loggers": (lambda folder, value: training(folder, loggers=[value]), WORDS),
     "search trials": (lambda folder, value: searching(folder, value), TOO_FEW),
