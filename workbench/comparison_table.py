@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from models.durable import write_file
-from models.plain_file import require_plain
+from models.plain_file import as_path, require_plain
 from workbench.metrics import METRICS
 from workbench.parquet_file import MAX_BYTES, UNREADABLE, read_parquet
 from workbench.table_ranges import require_possible
@@ -142,7 +142,8 @@ def _require_rows(frame: pd.DataFrame, file: Path) -> None:
 
 
 def _file(path: str | os.PathLike[str]) -> Path:
-    return Path(path) / "comparison.parquet" if Path(path).is_dir() else Path(path)
+    path = as_path(path)
+    return path / "comparison.parquet" if path.is_dir() else path
 
 
 def _unreadable(file: Path, error: Exception) -> ValueError:

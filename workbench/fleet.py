@@ -18,8 +18,10 @@ from tqdm.auto import tqdm
 
 from models.checkpoint import Card, save_checkpoint
 from models.config import WEIGHTS, WeightsName
+from models.device import usable_device
 from models.tasks import make_task
 from models.transformer import Transformer
+from models.whole_numbers import require_whole
 from workbench import folded_model
 from workbench.averaging import bema
 from workbench.fleet_batches import MemberBatches, MemberMasks
@@ -68,10 +70,12 @@ class Fleet:
     def __init__(self, configs: Sequence[TrainingConfig], device: Literal["cpu", "cuda"] = "cpu"):
         """Starts at step 0; all members train on `device`, whatever their configurations say.
 
-        Raises ValueError, naming the difference, for configurations that cannot share a fleet.
+        Raises ValueError, naming the difference, for configurations that cannot share a fleet, and for a device that is unknown
+        or not usable here.
         """
+        usable_device(device)
+        _check(configs)
         self.configs = tuple(config.model_copy(update={"device": device}) for config in configs)
-        _check(self.configs)
         first = self.configs[0]
         self.step = 0
         self.task = make_task(first.task)
@@ -92,11 +96,12 @@ class Fleet:
     def run(self, steps: int | None = None, progress: bool = False) -> None:
         """Trains up to step `steps` (the configurations' own when not given).
 
-        Ctrl-C raises KeyboardInterrupt between two steps, so that the fleet can be saved, or run on. Raises ValueError for more
-        steps than configured, which the learning rate's schedule has no rate for.
+        Ctrl-C raises KeyboardInterrupt between two steps, so that the fleet can be saved, or run on. Raises ValueError for no
+        whole number, and for more steps than configured, which the learning rate's schedule has no rate for.
         """
         config = self.configs[0]
         last = config.steps if steps is None else steps
+        require_whole("steps", last, least=0)
         if last > config.steps:
             raise ValueError(f"the fleet was asked to run to step {last}, its members have {config.steps}; ask for fewer")
         bar = tqdm(total=last, initial=self.step, unit="step", disable=not progress, desc=f"{len(self.configs)} models")
@@ -123,7 +128,11 @@ class Fleet:
         self.optimizer.step(step, losses, torch.cat([gradients[name].flatten(1) for name in parameters], dim=1))
 
     def state(self, member: int, weights: WeightsName = "raw") -> dict[str, Tensor]:
-        """A copy of one member's weights, in the plain model's keys: at the present step, or before the one it diverged at."""
+        """A copy of one member's weights, in the plain model's keys: at the present step, or before the one it diverged at.
+
+        Raises ValueError for a member that there is not, and for unknown weights.
+        """
+        self._require_member(member)
         raw, ema = self.parameters.flat[member], self.optimizer.ema[member]
         match weights:
             case "raw":
@@ -133,7 +142,13 @@ class Fleet:
             case "bema":
                 averaging, initial = self.configs[member].averaging, self.optimizer.initial[member]
                 flat = bema(averaging, self._steps_of(member), ema, raw, initial)
+            case _:
+                raise ValueError(f"weights {weights!r:.60} are unknown; give one of {', '.join(WEIGHTS)}")
         return {name: tensor.clone() for name, tensor in self.parameters.views(flat).items()}
+
+    def _require_member(self, member: int) -> None:
+        if member not in range(len(self.configs)):
+            raise ValueError(f"the fleet has members 0 .. {len(self.configs) - 1}, got {member!r:.60}; give one of those")
 
     def _steps_of(self, member: int) -> int:
         """Steps that the member's weights have taken."""
@@ -143,8 +158,10 @@ class Fleet:
     def save_member(self, member: int, folder: str | os.PathLike[str], name: str) -> Card:
         """Writes one member as an ordinary checkpoint (raw, ema, bema) with the card of a run called `name`, and returns that.
 
-        It is only to be read: it holds no trainer state. Raises FileExistsError where the folder exists.
+        It is only to be read: it holds no trainer state. Raises FileExistsError where the folder exists, and ValueError for a
+        member that there is not.
         """
+        self._require_member(member)
         config, step = self.configs[member], self._steps_of(member)
         card = Card(
             name=name,
@@ -179,6 +196,9 @@ class Fleet:
 def _check(configs: Sequence[TrainingConfig]) -> None:
     if not configs:
         raise ValueError("a fleet got no configurations, expected at least one; give the members' configurations")
+    for config in configs:
+        if not isinstance(config, TrainingConfig):
+            raise ValueError(f"{config!r:.60} is no configuration; give a TrainingConfig for each member")
     if configs[0].precision != "float32":
         raise ValueError(f"a fleet trains in float32, got precision {configs[0].precision}; leave it out")
     first = _shared(configs[0])

@@ -40,6 +40,7 @@ from workbench.comparison_table import read_table
 from workbench.config_options import config_from_options
 from workbench.error_sentence import sentence
 from workbench.figures.export import save_figures
+from workbench.fleet import Fleet
 from workbench.report import write_comparison, write_figures
 from workbench.search import search
 from workbench.search_ledger import Ledger
@@ -172,9 +173,15 @@ def searching(tmp_path: Path, trials: Any = 1, **options: Any) -> object:
     return search(space, trials, Ledger(f"sqlite:///{tmp_path}/search.db", space, {"sequences": 2}), **options)
 
 
+TINY = config_from_options("set-complement", {"vocab": 8, "width": 8, "head_width": 8, "batch": 2, "steps": 1})
+
+
+def fleet(**options: Any) -> Fleet:
+    return Fleet([TINY], **options)
+
+
 def training(folder: Any, **options: Any) -> object:
-    config = config_from_options("set-complement", {"vocab": 8, "width": 8, "head_width": 8, "batch": 2, "steps": 1})
-    return train(config, folder / "run" if isinstance(folder, Path) else folder, **options)
+    return train(TINY, folder / "run" if isinstance(folder, Path) else folder, **options)
 
 
 NO_FLOAT = st.sampled_from(["float32", None, 3, torch.int64, torch.bool, torch.complex64])
@@ -193,6 +200,16 @@ OWN: dict[str, tuple[Callable[[Path, Any], object], st.SearchStrategy]] = {
     "sweep steps": (lambda folder, value: sweep(5, folder, steps=value), TOO_FEW),
     "sweep seeds": (lambda folder, value: sweep(5, folder, seeds=value), TOO_FEW),
     "read_table path": (lambda _, value: read_table(f"nowhere/{value}"), WORDS),
+    "read_table kind": (lambda _, value: read_table(value), st.sampled_from([None, 3, 2.5, ""])),
+    "Fleet configs": (lambda _, value: Fleet([value]), WORDS | st.none()),
+    "Fleet device": (lambda _, value: fleet(device=value), NO_DEVICE),
+    "Fleet.run steps": (
+        lambda _, value: fleet().run(value),
+        NOT_WHOLE.filter(lambda value: value is not None) | st.integers(max_value=-1) | st.integers(2, 10**6),
+    ),
+    "Fleet.state member": (lambda _, value: fleet().state(value), st.integers(1, 10**6) | st.integers(max_value=-1) | WORDS),
+    "Fleet.save_member member": (lambda folder, value: fleet().save_member(value, folder / "m", "m"), st.integers(1, 9)),
+    "Fleet.state weights": (lambda _, value: fleet().state(0, value), WORDS),
     "train config": (lambda folder, value: train(value, folder / "run"), WORDS | st.none()),
     "train out": (lambda _, value: training(value), st.sampled_from([None, 3, ""])),
     "load device": (lambda _, value: load(NAME, device=value), NO_DEVICE),

@@ -184,7 +184,7 @@ def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(RunError, match="cannot read .*run.json: No such file or directory; give a folder made by"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(RunError, match=r"run.json is no valid run record \(Field required\); restore it or start a new run"):
+    with pytest.raises(RunError, match=r"run.json is no valid run record \(config: Field required\); restore it or"):
         read_run(tmp_path)
 
 
