@@ -1,7 +1,9 @@
 """Training and search killed with SIGKILL, at any moment: what is visible is whole, and going on ends in the same bits."""
 
+import contextlib
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +13,6 @@ import pytest
 
 from models.checkpoint import read_card, run_checkpoints
 from workbench.cli import run as command
-from workbench.search import search
 from workbench.search_ledger import Ledger, completed_trials
 from workbench.search_space import SearchSpace
 
@@ -89,61 +90,59 @@ def test_a_run_killed_at_every_sync_of_its_writes_ends_bit_identical(tmp_path):
 
 
 SPACE = SearchSpace(vocab=8, steps=40, seed=5)
-KILLED_SEARCHES = """
-import os, signal, sqlite3, sys, time
-import torch
-from workbench.search import search
-from workbench.search_ledger import Ledger
-from workbench.search_space import SearchSpace
-torch.set_num_threads(1)
-url, space, ahead, *moments = sys.argv[1:]
-space = SearchSpace.model_validate_json(space)
-def completed():
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+WORKBENCH = Path(sys.executable).with_name("workbench")
+
+
+def search_words(url: str, trials: int) -> list[str]:
+    shape = f"--vocab {SPACE.vocab} --steps {SPACE.steps} --seed {SPACE.seed} --sequences 8"
+    # fleets of one, since a fleet's rounding depends on who trains together
+    return f"search set-complement {shape} --fleet 1 --storage {url} --trials {trials}".split()
+
+
+def trials_of(url: str, where: str) -> int:
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
         try:
-            return database.execute("select count(*) from trials where state = 'COMPLETE'").fetchone()[0]
+            return database.execute(f"select count(*) from trials where {where}").fetchone()[0]
         except sqlite3.OperationalError:
             return 0  # there is no table yet
 
-for moment in map(float, moments):
-    before, worker = completed(), os.fork()
-    if not worker:
-        ledger = Ledger(url, space, {"sequences": 8}, heartbeat_seconds=1, stale_seconds=2)
-        search(space, before + int(ahead), ledger, sequences=8, fleet_size=1)
-        os._exit(0)
-    if moment > 0.5:  # else on the way to its first trial
-        while completed() == before and not os.waitpid(worker, os.WNOHANG)[0]:
-            time.sleep(0.01)
-    time.sleep(moment)
-    os.kill(worker, signal.SIGKILL)
-    assert os.WIFSIGNALED(os.waitpid(worker, 0)[1]), "it was done before it could be killed"
-"""
+
+def results(url: str) -> list[tuple]:
+    study = Ledger(url, SPACE, {"sequences": 8}).study
+    return [(trial.user_attrs["number"], trial.value, trial.user_attrs["result"]) for trial in completed_trials(study)]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_search_killed_at_random_moments_ends_with_the_same_results(tmp_path):
-    """Every worker is given more trials than the last, so that none is done before it is killed, however fast the machine is.
-    Fleets of one, since a fleet's rounding depends on who trains together. A quick one, of two workers of which one is killed,
-    is in tests/workbench/test_search_postgresql.py.
+@pytest.mark.parametrize(
+    ("kills", "ahead"), [(1, 5), pytest.param(30, 60, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+)
+def test_a_search_killed_at_random_moments_ends_with_the_same_results(tmp_path, kills, ahead):
+    """Each kill is of the installed command in a process of its own, on the way to its first trial or at some moment after.
+
+    Every start is given more trials than the last, so that none is done before it is killed, however fast the machine is.
     """
-    kills, ahead, moments = 30, 60, random.Random(30)
-    url = f"sqlite:///{tmp_path}/killed.db"
-    delays = [f"{moments.uniform(0.1, 1.5):.3f}" for _ in range(kills)]
-    command_line = [sys.executable, "-c", KILLED_SEARCHES, url, SPACE.model_dump_json(), str(ahead), *delays]
-    subprocess.run(command_line, check=True)
-    time.sleep(2)  # so that whoever was killed last counts as silent
-    ledger = Ledger(url, SPACE, {"sequences": 8}, heartbeat_seconds=1, stale_seconds=2)
-    taken = len(completed_trials(ledger.study)), len(ledger.study.trials)
-    trials = taken[0] + ahead
-    assert search(SPACE, trials, ledger, sequences=8, fleet_size=1) == trials
-    undisturbed = Ledger(f"sqlite:///{tmp_path}/undisturbed.db", SPACE, {"sequences": 8})
-    search(SPACE, trials, undisturbed, sequences=8, fleet_size=1)
-
-    def results(one: Ledger) -> list[tuple]:
-        return [(trial.user_attrs["number"], trial.value, trial.user_attrs["result"]) for trial in completed_trials(one.study)]
-
-    assert kills / 2 < taken[0] < taken[1]
-    assert results(ledger) == results(undisturbed)
-    assert [number for number, *_ in results(ledger)] == list(range(trials))  # each completed once
-    print(f"{kills} kills, {taken[0]} of {taken[1]} trials taken up completed before the last start, {trials} after")  # noqa: T201
+    url, moments, during_a_trial = f"sqlite:///{tmp_path}/killed.db", random.Random(kills), 0
+    for _ in range(kills):
+        completed, taken = trials_of(url, "state = 'COMPLETE'"), trials_of(url, "true")
+        process = subprocess.Popen([WORKBENCH, *search_words(url, completed + ahead)], stderr=subprocess.DEVNULL)
+        if kills > 1 and moments.random() < 0.25:
+            time.sleep(moments.uniform(0.5, 6))
+        else:
+            while trials_of(url, "true") < taken + 2 and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0, 1.5 if kills > 1 else 0.1))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        during_a_trial += trials_of(url, "state = 'RUNNING'") > 0 and trials_of(url, "true") > taken
+    completed, taken = trials_of(url, "state = 'COMPLETE'"), trials_of(url, "true")
+    assert taken > completed >= kills // 2
+    trials = completed + ahead
+    if kills == 1:  # do not wait for a minute of silence
+        with contextlib.closing(sqlite3.connect(tmp_path / "killed.db")) as database, database:
+            database.execute("update trial_heartbeats set heartbeat = datetime(heartbeat, '-1 hour')")
+    assert command(search_words(url, trials)) == 0
+    undisturbed = f"sqlite:///{tmp_path}/undisturbed.db"
+    assert command(search_words(undisturbed, trials)) == 0
+    assert results(url) == results(undisturbed)
+    assert [number for number, *_ in results(url)] == list(range(trials))  # each completed once
+    found = f"{during_a_trial} during a trial, {completed} of {taken} trials taken up completed before the last start"
+    print(f"{kills} kills, {found}, {trials} after")  # noqa: T201
