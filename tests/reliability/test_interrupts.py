@@ -49,6 +49,8 @@ def interrupted(call: Callable[[], object], seconds: float) -> bool:
         time.sleep(0.05)  # put off at the very end of the call, it comes after it; swallowed by a `__del__`, it never comes
     except KeyboardInterrupt:
         pass
+    except SystemError as error:  # what numba makes of it while it calls compiled code
+        assert isinstance(error.__cause__, KeyboardInterrupt)
     sender.join()
     return inside
 
@@ -92,7 +94,8 @@ def test_a_context_interrupted_while_entered_or_left_leaves_nothing(name, shots)
     shape, context = CONTEXTS[name]
 
     def enter_and_leave(model: HookedTransformer) -> None:
-        for _ in range(20):
+        end = time.perf_counter() + 0.05  # the thread that shoots waits up to 5 ms for its turn
+        while time.perf_counter() < end:
             with torch.no_grad(), context(model):
                 pass
 
@@ -101,13 +104,14 @@ def test_a_context_interrupted_while_entered_or_left_leaves_nothing(name, shots)
 
 def test_what_runs_in_a_context_is_interrupted_at_once_and_who_handles_sigint_is_as_before():
     model, began = made("deep"), time.monotonic()
+    before = hooks_of(model)
 
     def sleep() -> None:
         with ablate(model, "blocks.0"), ablate(model, "blocks.1"):
             time.sleep(30)
 
     assert interrupted(sleep, 0.1) and time.monotonic() - began < 10
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and not hooks_of(model)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and hooks_of(model) == before
 
 
 def test_a_programs_own_handling_of_sigint_stays_in_place():
