@@ -5,9 +5,10 @@
 Three ways take turns, each with its own data, loss, clipping, AdamW and EMA: a HookedTransformer whose dropout is a hook on
 `hook_pattern` (a TransformerLens user's way; its dropout is torch's, the others' explicit masks), the plain model
 (`workbench/trainer.py`), and the fleet. Seconds are CPU seconds on one thread, so that other load on the machine enters less;
-a ratio is the median of the ratios within a round. `fleet_vs_hooked` is at the first setting; `fleet_vs_plain` is the least of
-the settings where the model does not fold into v x v tables. Figures are model-steps a CPU second, and what 256 trials of
-5,000 steps in fleets of 16 would take at the study's settings in minutes of one CPU.
+a ratio is the median of the ratios within a round. Fleets are of 16 members, but where a setting is called alone.
+`fleet_vs_hooked` is at the first setting; `fleet_vs_plain` is the least of the settings where the model does not fold into
+v x v tables. Figures are model-steps a CPU second, and what 256 trials of 5,000 steps in fleets of 16 would take at the study's
+settings in minutes of one CPU.
 
 On a GPU: seconds of the clock, 512 members, compiled, at v = 32, width 40, training length 8, batch 128: without dropout, and
 with dropout at all sites and uniform targets.
@@ -72,6 +73,8 @@ SETTINGS = (
     Setting("study_branch", STUDY | {"norm": "branch", "final_norm": True}, in_study=True),
     Setting("study_branch_all_sites", STUDY | {"norm": "branch"} | ALL_SITES, in_study=True),
     Setting("two_layers", STUDY | {"layers": 2}),
+    Setting("two_layers_alone", STUDY | {"layers": 2}, members=1),
+    Setting("two_layers_large", {"vocab": 32, "batch": 256, "train_length": 8, "layers": 2}),
     Setting("two_layers_mlp", STUDY | {"layers": 2, "mlp_width": 128, "norm": "pre", "positions": "learned"} | ALL_SITES),
 )
 
@@ -167,8 +170,8 @@ def measure(quick: bool, device: str) -> tuple[dict[str, float], dict[str, float
         if setting.folds:
             ways["hooked"] = hooked_steps(config_of(setting, 0, device))
         rounds, steps = (3, 48) if quick else (9, 160)
-        together = steps // MEMBERS if device == "cpu" else STEPS_ON_GPU
-        measured = rates(ways, rounds, dict.fromkeys(ways, steps) | {"fleet": together * setting.members}, device)
+        together = steps if device == "cpu" else STEPS_ON_GPU * setting.members
+        measured = rates(ways, rounds, dict.fromkeys(ways, steps) | {"fleet": together}, device)
         for way, values in measured.items():
             figures[f"{setting.name}_{way}_steps_per_s"] = statistics.median(values)
         for other in ways.keys() - {"fleet"}:

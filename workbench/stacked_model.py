@@ -1,6 +1,8 @@
 """The general path of a fleet: losses and gradients of M plain models of one shape, for any shape.
 
-`torch.func` maps the plain model's own forward pass over stacked parameters, so there is no second copy of it.
+`torch.func` maps the plain model's own forward pass over stacked parameters, so there is no second copy of it. That spares
+calling every operation once a member, but on a CPU the numbers of one member then stay less near the processor: models that are
+few, or not small, are taken one after another there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +20,11 @@ from models.transformer import Transformer
 Stacked = Mapping[str, Tensor]
 """Parameters by name, each with a leading axis for the member."""
 
+FEWEST_MAPPED = 4
+MOST_NUMBERS_MAPPED = 1 << 14
+"""On a CPU members are mapped from `FEWEST_MAPPED` on, where the residual stream of one [batch, position, width] has no more
+numbers; else it is slower than one after another (`benchmarks/fleet.py`)."""
+
 
 class StackedModel:
     """Losses and gradients of all members at once."""
@@ -26,8 +33,9 @@ class StackedModel:
         """`rates` is above 0 at the sites that masks will be given for; how much each member drops is in the masks."""
         # with explicit masks the rate itself enters nowhere; without attention dropout a mapped fused kernel would be slow
         self.model = Transformer(model.model_copy(update={"dropout": rates})).to(device).train().requires_grad_(False)
-        mapped = vmap(grad_and_value(self._loss))
-        self._mapped = compiled_anew(mapped) if torch.device(device).type == "cuda" else mapped
+        self.on_gpu = torch.device(device).type == "cuda"
+        mapped = vmap(grad_and_value(self._mappable_loss))
+        self._mapped = compiled_anew(mapped) if self.on_gpu else mapped
 
     def _loss(
         self,
@@ -37,9 +45,12 @@ class StackedModel:
         masks: Sequence[Tensor],
     ) -> Float[Tensor, ""]:
         upcoming = iter(masks)
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule
-            logits = functional_call(self.model, dict(parameters), (tokens, lambda site, rate, shape, like: next(upcoming)))
+        logits = functional_call(self.model, dict(parameters), (tokens, lambda site, rate, shape, like: next(upcoming)))
         return -(logits.log_softmax(dim=-1) * shares).sum()
+
+    def _mappable_loss(self, *arguments: Any) -> Float[Tensor, ""]:
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule
+            return self._loss(*arguments)
 
     def losses_and_gradients(
         self,
@@ -49,7 +60,18 @@ class StackedModel:
         masks: Sequence[Float[Tensor, "member batch ..."]],
     ) -> tuple[Float[Tensor, "member"], dict[str, Tensor]]:
         """Each member's loss in nats a position, and its gradient by parameter name."""
-        gradients, losses = self._mapped(dict(parameters), tokens, shares, list(masks))
+        small = tokens[0].numel() * self.model.config.width <= MOST_NUMBERS_MAPPED
+        if self.on_gpu or (small and len(tokens) >= FEWEST_MAPPED):
+            gradients, losses = self._mapped(dict(parameters), tokens, shares, list(masks))
+            return losses, gradients
+        gradients = {name: torch.empty_like(tensor) for name, tensor in parameters.items()}
+        losses = shares.new_empty(len(tokens))
+        for member in range(len(tokens)):
+            own = {name: tensor[member].detach().requires_grad_() for name, tensor in parameters.items()}
+            loss = self._loss(own, tokens[member], shares[member], [mask[member] for mask in masks])
+            losses[member] = loss.detach()
+            for name, gradient in zip(own, torch.autograd.grad(loss, list(own.values()), materialize_grads=True), strict=True):
+                gradients[name][member] = gradient
         return losses, gradients
 
 

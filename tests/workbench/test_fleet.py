@@ -83,7 +83,7 @@ def test_in_float32_a_fleet_stays_close_to_solo_runs():
 
 
 @pytest.mark.parametrize("sites", [(), ALL_SITES], ids=["tables", "rows"])
-def test_two_threads_give_the_bits_of_one(sites):
+def test_two_threads_give_the_weights_of_one(sites):
     states = []
     for threads in (1, 2):
         fleet = Fleet(various(5, sites, threads=threads, steps=5))

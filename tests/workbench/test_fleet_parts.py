@@ -18,25 +18,25 @@ from models.transformer import Transformer
 from workbench import fleet_draws, fleet_kernels, folded_model
 from workbench.fleet_batches import MemberBatches, counted_masks, mask_counters, stacked_permutations
 from workbench.fleet_optimizer import member_rates, update_members, update_members_compiled
-from workbench.stacked_model import StackedModel
+from workbench.stacked_model import FEWEST_MAPPED, StackedModel
 
 from .fleet_members import FOLDED, member, various
 
 MEMBERS, BATCH, LENGTH, VOCAB = 3, 5, 4, 7
 
 
-def random_members(config, sites):
+def random_members(config, sites, members=MEMBERS):
     """Parameters far from zero everywhere, tokens, shares and masks."""
     generator = torch.Generator().manual_seed(0)
     shapes = {name: tensor.shape for name, tensor in Transformer(config).named_parameters()}
-    parameters = {name: torch.randn(MEMBERS, *shape, generator=generator).double() for name, shape in shapes.items()}
-    sequences = torch.rand(MEMBERS, BATCH, VOCAB, generator=generator).argsort(dim=-1)[:, :, : LENGTH + 1]
+    parameters = {name: torch.randn(members, *shape, generator=generator).double() for name, shape in shapes.items()}
+    sequences = torch.rand(members, BATCH, VOCAB, generator=generator).argsort(dim=-1)[:, :, : LENGTH + 1]
     mask_shapes = {
         "embedding": (BATCH, LENGTH, config.width),
         "attention": (BATCH, config.heads, LENGTH, LENGTH),
         "residual": (BATCH, LENGTH, config.width),
     }
-    masks = {site: (torch.rand(MEMBERS, *mask_shapes[site], generator=generator) > 0.3).double() / 0.7 for site in sites}
+    masks = {site: (torch.rand(members, *mask_shapes[site], generator=generator) > 0.3).double() / 0.7 for site in sites}
     return parameters, sequences, masks
 
 
@@ -72,13 +72,14 @@ def test_folded_logits_are_the_plain_models(shape):
         torch.testing.assert_close(logits[i], model(sequences[i]), rtol=0, atol=1e-11 * float(logits.detach().abs().max()))
 
 
-def test_the_general_path_has_the_gradients_of_the_plain_model_with_its_own_masks():
+@pytest.mark.parametrize("members", [FEWEST_MAPPED - 1, FEWEST_MAPPED], ids=["one after another", "mapped"])
+def test_the_general_path_has_the_gradients_of_the_plain_model_with_its_own_masks(members):
     config = member(layers=2, mlp_width=6, norm="pre", dropout_residual=0.5).model
-    parameters, sequences, _ = random_members(config, ())
-    tokens, shares = sequences[:, :, :-1], shares_of(sequences, (True, False, True))
-    masks = [torch.rand(MEMBERS, BATCH, LENGTH, config.width).double() for _ in range(4)]
+    parameters, sequences, _ = random_members(config, (), members)
+    tokens, shares = sequences[:, :, :-1], shares_of(sequences, (True, False, True, False)[:members])
+    masks = [torch.rand(members, BATCH, LENGTH, config.width).double() for _ in range(4)]
     losses, gradients = StackedModel(config, config.dropout, "cpu").losses_and_gradients(parameters, tokens, shares, masks)
-    for i in range(MEMBERS):
+    for i in range(members):
         model = Transformer(config).double().train()
         model.load_state_dict({name: tensor[i] for name, tensor in parameters.items()})
         own = iter([mask[i] for mask in masks])
@@ -200,8 +201,8 @@ torch.set_default_dtype(torch.float64)  # so that no more than the order of sums
 whole = dict(fullgraph=True)
 config = ModelConfig(vocab=7, context=6, layers=2, width=8, head_width=8)
 model = StackedModel(config, DropoutRates(residual=0.5), "cpu")
-parameters = {name: torch.randn(3, *tensor.shape) for name, tensor in Transformer(config).named_parameters()}
-arguments = parameters, torch.randint(7, (3, 5, 4)), torch.rand(3, 5, 4, 7), [torch.rand(3, 5, 4, 8) for _ in range(2)]
+parameters = {name: torch.randn(4, *tensor.shape) for name, tensor in Transformer(config).named_parameters()}
+arguments = parameters, torch.randint(7, (4, 5, 4)), torch.rand(4, 5, 4, 7), [torch.rand(4, 5, 4, 8) for _ in range(2)]
 losses, gradients = model.losses_and_gradients(*arguments)
 model._mapped = torch.compile(model._mapped, **whole)
 captured_losses, captured = model.losses_and_gradients(*arguments)
@@ -240,9 +241,9 @@ for width in range(4, 14):
     config = ModelConfig(vocab=7, context=6, width=width, head_width=4)
     model = StackedModel(config, DropoutRates(), "cpu")
     model._mapped = compiled_anew(model._mapped, backend=counting)
-    parameters = {name: torch.randn(2, *tensor.shape) for name, tensor in Transformer(config).named_parameters()}
+    parameters = {name: torch.randn(4, *tensor.shape) for name, tensor in Transformer(config).named_parameters()}
     for _ in range(2):
-        model.losses_and_gradients(parameters, torch.randint(7, (2, 5, 4)), torch.rand(2, 5, 4, 7), [])
+        model.losses_and_gradients(parameters, torch.randint(7, (4, 5, 4)), torch.rand(4, 5, 4, 7), [])
 print(len(compiled))
 """
 
