@@ -48,9 +48,10 @@ def test_its_store_reads_the_activations_of_a_hook_point(sae_lens):
 
 
 def test_a_dictionary_is_spliced_in(sae_lens, dictionary):
-    hooked = plain_and_hooked()[1]
-    theirs = sae_lens.HookedSAETransformer(hooked.cfg)
+    hooked = plain_and_hooked()[1].double()  # the error term is taken off and added again
+    theirs = sae_lens.HookedSAETransformer(hooked.cfg).double()
     theirs.load_state_dict(hooked.state_dict())
+    dictionary = dictionary.double()
     with torch.no_grad():
         expected = hooked.run_with_hooks(CLEAN, fwd_hooks=[(POINT, lambda stream, hook: dictionary(stream))])
         torch.testing.assert_close(theirs.run_with_saes(CLEAN, saes=[dictionary]), expected)
