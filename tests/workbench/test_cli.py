@@ -315,6 +315,17 @@ def test_ctrl_c_while_the_command_is_still_imported_ends_it_quietly(module):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_ctrl_c_in_compiled_code_is_one(monkeypatch, capsys):
+    """Numba raises this of a Ctrl-C while it calls compiled code, a moment too short to be hit by a test."""
+
+    def interrupted(*_, **__):
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("probes.certificate.certify", interrupted)
+    assert run(["certify", "set-complement-v16-none-seed0"]) == 130
+    assert "unexpected" not in capsys.readouterr().err
+
+
 def test_info_tells_versions_and_the_remedy_for_what_is_missing(capsys, monkeypatch):
     assert run(["info"]) == 0
     told = capsys.readouterr().out
