@@ -73,6 +73,7 @@ SETTINGS = (
     Setting("study_branch", STUDY | {"norm": "branch", "final_norm": True}, in_study=True),
     Setting("study_branch_all_sites", STUDY | {"norm": "branch"} | ALL_SITES, in_study=True),
     Setting("two_layers", STUDY | {"layers": 2}),
+    Setting("two_layers_small", STUDY | {"layers": 2, "batch": 32}),
     Setting("two_layers_alone", STUDY | {"layers": 2}, members=1),
     Setting("two_layers_large", {"vocab": 32, "batch": 256, "train_length": 8, "layers": 2}),
     Setting("two_layers_mlp", STUDY | {"layers": 2, "mlp_width": 128, "norm": "pre", "positions": "learned"} | ALL_SITES),
