@@ -31,11 +31,8 @@ def test_every_hook_point_has_the_activations_of_the_reference(model_config, dty
         logits, cache = hook(model_config, {name: tensor.to(dtype) for name, tensor in state.items()}).run_with_cache(TOKENS)
     for name, value in expected.items():
         found = logits if name == "logits" else cache[name]
-        assert found.shape == value.shape and found.dtype == dtype
-        seen = value > -torch.inf
-        assert torch.equal(seen, found > -torch.inf)
-        difference, size = (found.double() - value)[seen].abs().max(), value[seen].abs().max()
-        assert difference <= tolerance * size, (name, difference / size)
+        assert found.dtype == dtype
+        require_close(name, found, value, tolerance)
 
 
 @pytest.mark.lens4
@@ -45,7 +42,17 @@ def test_both_lines_have_the_same_activations(model_config, dtype, tolerance, ot
     expected = load_file(other_line / file_name(model_config, dtype))
     assert expected.keys() <= found.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=tolerance, atol=tolerance)
+        assert found[name].dtype == value.dtype
+        require_close(name, found[name], value, tolerance)
+
+
+def require_close(name: str, found: torch.Tensor, value: torch.Tensor, tolerance: float) -> None:
+    """Within a share of the largest: each processor sums in its own order, and what is small may be a difference of large ones."""
+    assert found.shape == value.shape
+    seen = value > -torch.inf
+    assert torch.equal(seen, found > -torch.inf)
+    difference, size = (found.double() - value.double())[seen].abs().max(), value[seen].abs().max()
+    assert difference <= tolerance * size, (name, difference / size)
 
 
 @pytest.fixture(scope="module")
