@@ -20,6 +20,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 MULTIPLIER_1 = 0xBF58476D1CE4E5B9
 MULTIPLIER_2 = 0x94D049BB133111EB
 MASK_64 = (1 << 64) - 1
+MOST_BEFORE = 1 << 62
 
 
 def as_signed(value: int) -> int:
@@ -64,7 +65,11 @@ def states(seed: int, indices: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]
 
 
 def numbers(start: int, count: int, device: torch.device | str = "cpu") -> Int64[Tensor, "count"]:
-    """Indices start .. start + count - 1 of sequences. Raises ValueError for fewer than none and an unknown device."""
+    """Indices start .. start + count - 1 of sequences.
+
+    Raises ValueError for what is no count, a start beyond 2^62, and an unknown device.
+    """
+    require_whole("sequences before the first", start, least=0, most=MOST_BEFORE)
     require_whole("sequences", count, least=0)
     found = device if isinstance(device, torch.device) else usable_device(device)  # which asks the device, at some cost
     return torch.arange(start, start + count, device=found)

@@ -1,6 +1,7 @@
 """What every test shares: checked shapes, one thread, no hooks left behind, and where the test data lies."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from models.transformer import Transformer
 # a busy machine is no failure; in CI the same cases every time
 settings.register_profile("house", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("house")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the suite runs on both cores by processes; also what bit-identity is promised at
 
 MODEL_CONFIGS = {

@@ -87,7 +87,7 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     except Exception as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # numba makes a SystemError of a Ctrl-C
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):  # numba makes a SystemError of a Ctrl-C
             return 130
         if debug:
             traceback.print_exc()

@@ -42,9 +42,10 @@ def metric_at(task: Task, tokens: Int64[Tensor, "batch position"], metric: str, 
     require_token_matrix(tokens)
     if metric not in POSITION_METRICS:
         raise ValueError(f"metric '{metric}' is no metric of a prediction; choose one of {', '.join(POSITION_METRICS)}")
-    at = (tokens.shape[1] if length is None else length) - 1
-    if not 0 <= at < tokens.shape[1]:
+    seen = tokens.shape[1] if length is None else length
+    if not isinstance(seen, SupportsIndex) or not 1 <= seen <= tokens.shape[1]:
         raise ValueError(f"length {length} is outside 1 .. {tokens.shape[1]}, the length of the tokens; choose one inside")
+    at = seen - 1
     legal = task.legal(tokens)[:, at : at + 1]
 
     def measure(logits: Float[Tensor, "batch position vocab"]) -> Float[Tensor, "batch"]:

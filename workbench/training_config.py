@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from models.config import MOST, AveragingConfig, Config, ModelConfig, OptimizerName, TaskConfig
 from models.streams import SEEDS
+from models.whole_numbers import MOST_COUNTED
 
 MOST_THREADS = 1024
 """CPU threads beyond which torch takes the process down with it."""
@@ -28,7 +29,7 @@ class TrainingConfig(Config):
     """longest input seen in training; the loss is the mean over lengths 1 .. train_length"""
     targets: Literal["hard", "soft"] = "hard"
     """hard: the sampled next token; soft: the uniform distribution over the legal ones (no label noise)"""
-    steps: int = Field(20_000, ge=1)
+    steps: int = Field(20_000, ge=1, le=MOST_COUNTED)
     """optimiser steps in all"""
     batch: int = Field(256, ge=1, le=MOST)
     """sequences a step"""
@@ -36,7 +37,7 @@ class TrainingConfig(Config):
     """adamw, or muon for the matrices of the blocks and adamw for all else, at one learning rate and weight decay"""
     learning_rate: float = Field(1e-3, gt=0)
     """learning rate after the warm-up"""
-    warmup: int = Field(100, ge=0)
+    warmup: int = Field(100, ge=0, le=MOST_COUNTED)
     """steps of linear warm-up"""
     schedule: Literal["constant", "cosine"] = "constant"
     """learning rate after the warm-up: constant, or a cosine to 0 at the last step"""
@@ -50,11 +51,11 @@ class TrainingConfig(Config):
     """largest norm of the whole gradient"""
     seed: int = Field(0, ge=0, lt=SEEDS)
     """fixes initial weights, sequences and dropout"""
-    save_every: int = Field(1000, ge=1)
+    save_every: int = Field(1000, ge=1, le=MOST_COUNTED)
     """steps between checkpoints; the last step is always saved"""
     save_at: tuple[int, ...] = ()
     """further steps to save at, such as 100,200,500"""
-    log_every: int = Field(50, ge=1)
+    log_every: int = Field(50, ge=1, le=MOST_COUNTED)
     """steps between lines of metrics.jsonl"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast forward and backward passes; weights and averages stay float32"""

@@ -47,7 +47,7 @@ def test_both_lines_have_the_same_activations(model_config, dtype, tolerance, ot
 
 
 def require_close(name: str, found: torch.Tensor, value: torch.Tensor, tolerance: float) -> None:
-    """Within a share of the largest: each processor sums in its own order, and what is small may be a difference of large ones."""
+    """Within a share of the largest: each processor sums in its own order, and small ones may be differences of large ones."""
     assert found.shape == value.shape
     seen = value > -torch.inf
     assert torch.equal(seen, found > -torch.inf)

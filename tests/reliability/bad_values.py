@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from models.config import MOST, MOST_LAYERS, WEIGHTS
 from models.streams import SEEDS
+from models.whole_numbers import MOST_COUNTED
 from workbench.commands.bound import MOST_SEEDS
 from workbench.commands.search import MOST_TRIALS
 from workbench.training_config import MOST_THREADS
@@ -110,9 +111,9 @@ SHARED = {
     "--json": file(),
     "--format": FORMATS,
     "--seed": SEED,
-    "--sequences": whole(2),
-    "--fit-games": whole(2),
-    "--fit-sequences": whole(2),
+    "--sequences": whole(2, MOST_COUNTED),
+    "--fit-games": whole(2, MOST_COUNTED),
+    "--fit-sequences": whole(2, MOST_COUNTED),
     "--weights": one_of(*WEIGHTS),
     "--lengths": lengths(7),
     "--device": DEVICE,
@@ -141,10 +142,10 @@ TRAIN = {
     "--train-length": whole(1, 7, "the longest input"),
     "--targets": one_of("hard", "soft"),
     "--batch": SIZE,
-    **dict.fromkeys(("--steps", "--save-every", "--log-every"), whole(1)),
+    **dict.fromkeys(("--steps", "--save-every", "--log-every"), whole(1, MOST_COUNTED)),
     "--optimizer": one_of("adamw", "muon"),
     **dict.fromkeys(("--learning-rate", "--gradient-clip"), number(0, "greater than 0")),
-    "--warmup": whole(0),
+    "--warmup": whole(0, MOST_COUNTED),
     "--schedule": one_of("constant", "cosine"),
     **dict.fromkeys(("--beta1", "--beta2"), RATE),
     "--seed": whole(0, SEEDS - 1, f"less than {SEEDS}"),
@@ -162,17 +163,17 @@ OWN = {
         "--steps": one_of("last", "all"),
     },
     "probe board-state": {
-        "--test-games": whole(2),
+        "--test-games": whole(2, MOST_COUNTED),
         "--probes": any_of("closed-form", "logistic", "nonlinear"),
         "--frames": any_of("to_move", "parity", "colour"),
     },
     "probe interventions": {
         "--layers": lengths(2, 0, "expected {least} (embedding) to {longest}"),
-        "--cases": whole(2),
+        "--cases": whole(2, MOST_COUNTED),
         "--probe": nowhere("give"),
     },
     "probe exchangeability": {"--lengths": lengths(7, 3)},
-    "probe vanishing-variance": {"--sequences": whole(20)},
+    "probe vanishing-variance": {"--sequences": whole(20, MOST_COUNTED)},
     "ablate": {
         "--what": one_of("heads", "attention", "mlp", "layers", "stream"),
         "--method": one_of("zero", "mean", "resample"),
@@ -182,13 +183,13 @@ OWN = {
         "--storage": [Bad(NO_NUMBERS.map(lambda word: f"nowhere-{word}"), ("sqlite:///",))],
         "--trials": whole(1, MOST_TRIALS),
         "--vocab": whole(8, MOST // 2),
-        "--steps": whole(1),
-        "--fleet": whole(1),
+        "--steps": whole(1, MOST_COUNTED),
+        "--fleet": whole(1, MOST_COUNTED),
         "--device": one_of("cpu", "cuda"),
         "--minutes": [*number(0, "greater than or equal to 0")[:2], Bad(st.just("nan"), ("greater than or equal to 0",))],
     },
     "study": {"storage": nowhere("give sqlite:///FILE")},
-    "bound": {"--vocab": whole(5, MOST // 4), "--steps": whole(1), "--seeds": whole(1, MOST_SEEDS)},
+    "bound": {"--vocab": whole(5, MOST // 4), "--steps": whole(1, MOST_COUNTED), "--seeds": whole(1, MOST_SEEDS)},
     "figures": {"table": nowhere("give"), "--width": one_of("column", "page")},
     "games": {
         "file": nowhere("give a .wtb archive"),

@@ -89,7 +89,7 @@ WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12).filte
 )
 NOT_WHOLE = st.sampled_from([2.5, math.nan, "five", None])
 BAD_SEEDS = st.one_of(st.integers(max_value=-1), st.integers(min_value=2**32), NOT_WHOLE)
-TOO_FEW = st.integers(max_value=0) | NOT_WHOLE
+TOO_FEW = st.integers(max_value=0) | st.integers(10**8 + 1, 10**30) | NOT_WHOLE
 NO_LENGTH = st.one_of(st.integers(max_value=0), st.integers(16, 10**12))
 
 CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
@@ -149,7 +149,7 @@ CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
     "metric_at metric": (lambda value: metric_at(TASK, TOKENS, value), WORDS.filter(lambda word: word not in POSITION_METRICS)),
     "metric_at length": (
         lambda value: metric_at(TASK, TOKENS, "margin", value),
-        st.integers(6, 10**12) | st.integers(max_value=0),
+        st.integers(6, 10**12) | st.integers(max_value=0) | st.sampled_from([2.5, math.nan, "five"]),
     ),
     "patch what": (lambda value: patch(model(), TOKENS, OTHERS, value, metric_at(TASK, TOKENS, "margin")), WORDS),
     "patch positions": (
@@ -209,7 +209,7 @@ USES: dict[str, Callable[[torch.Tensor], object]] = {
 def test_tokens_that_are_no_input_are_one_sentence(use, data):
     """Out of range, too many, none at all, of another type or number of axes; repeated ones where there is a task."""
     tokens = TOKENS.clone()
-    kind = data.draw(st.sampled_from(["outside", "too long", "empty", "float", "one axis", "three axes", "bool"]))
+    kind = data.draw(st.sampled_from(["outside", "too long", "empty", "float", "one axis", "three axes", "bool", "no values"]))
     named: list[object] = []
     match kind:
         case "outside":
@@ -225,6 +225,8 @@ def test_tokens_that_are_no_input_are_one_sentence(use, data):
             tokens, named = tokens.to(data.draw(st.sampled_from([torch.float32, torch.float16]))), ["float"]
         case "bool":
             tokens, named = tokens > 3, ["bool"]
+        case "no values":
+            tokens, named = tokens.to("meta"), ["meta"]
         case "one axis":
             tokens, named = tokens[0], [(5,)]
         case "three axes":

@@ -34,7 +34,7 @@ from models.set_complement.task import SetComplementTask
 from models.streams import Draw, require_seed
 from models.tasks import make_task
 from models.transformer import with_weights
-from models.whole_numbers import require_whole
+from models.whole_numbers import MOST_COUNTED, require_whole
 
 from .test_bad_arguments import BAD_SEEDS, CASES, NAME, NOT_WHOLE, TOO_FEW, WORDS, as_a_user, require_one_sentence
 
@@ -66,7 +66,7 @@ TRIED: dict[str, tuple[Callable[[Path, Any], object], st.SearchStrategy]] = {
     "as_path": (lambda _, value: as_path(value), st.sampled_from(["", None, 3, 2.5])),
     "require_seed": (lambda _, value: require_seed(value), BAD_SEEDS),
     "Draw.stream": (lambda _, value: Draw.TRAINING.stream(value), BAD_SEEDS),
-    "require_whole": (lambda _, value: require_whole("games", value), TOO_FEW),
+    "require_whole": (lambda _, value: require_whole("games", value), TOO_FEW | st.integers(MOST_COUNTED + 1)),
     "hook": (lambda _, value: hook(load(NAME).card.model, renamed(value)), WORDS),
     "with_weights": (lambda _, value: with_weights(load(NAME).card.model, renamed(value)), WORDS),
     "closed_form vocab": (lambda _, value: closed_form(value), st.integers(max_value=2)),
@@ -78,7 +78,11 @@ TRIED: dict[str, tuple[Callable[[Path, Any], object], st.SearchStrategy]] = {
     "needed_gap length": (lambda _, value: theory.needed_gap(0.1, value, 15), NO_LENGTH),
     "needed_gap illegal_mass": (lambda _, value: theory.needed_gap(value, 3, 15), NO_SHARE),
     "SetComplementTask": (lambda _, value: SetComplementTask(value), NOT_WHOLE | st.integers(max_value=2)),
-    "SetComplementTask.sequences": (lambda _, value: TASK.sequences(0, 0, 2, value), NO_DEVICE),
+    "SetComplementTask.sequences start": (
+        lambda _, value: TASK.sequences(0, value, 2),
+        NOT_WHOLE | st.integers(-(10**6), -1) | st.integers((1 << 62) + 1, 1 << 80),
+    ),
+    "SetComplementTask.sequences device": (lambda _, value: TASK.sequences(0, 0, 2, value), NO_DEVICE),
     "BracketTask kinds": (lambda _, value: BracketTask(value, 8), NOT_WHOLE | st.integers(max_value=1)),
     "BracketTask depth": (lambda _, value: BracketTask(2, value), NOT_WHOLE | st.integers(max_value=0)),
     "BracketTask.sequences": (lambda _, value: BracketTask(2, 8).sequences(0, 0, 2, value), NO_DEVICE),

@@ -133,6 +133,12 @@ def test_write_comparison(runs, tmp_path):
         write_comparison([runs / "none-0"], tmp_path, formats=["gif"])
 
 
+def test_one_length_is_enough(runs, tmp_path):
+    """The first, at which normalised dispersion says nothing of the model."""
+    written = write_comparison([runs / "none-0"], tmp_path, sequences=4, lengths=[1], formats=["html"])
+    assert set(read_table(written.tables[0])["length"]) == {1} and written.report.is_file()
+
+
 def test_tables_figures_and_report_show_progress(runs, tmp_path, capsys):
     write_comparison([runs / "none-0"], tmp_path, sequences=4, formats=["html"], progress=True)
     assert re.search(r"tables, figures, report: 100%.* 4/4 ", capsys.readouterr().err)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from models.config import MOST
+from models.whole_numbers import MOST_COUNTED
 from workbench.commands.options import Formats, folder_option
 from workbench.commands.signals import stop_on_signals
 
@@ -16,7 +17,7 @@ MOST_SEEDS = 1000
 def bound(
     vocab: Annotated[int, typer.Option(min=5, max=MOST // 4, help="Number of tokens v.")] = 8,
     out: Annotated[Path, folder_option("Folder for the table and the figure; a stopped sweep goes on.")] = Path("bound"),
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every model.")] = 5000,
+    steps: Annotated[int, typer.Option(min=1, max=MOST_COUNTED, help="Optimiser steps of every model.")] = 5000,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Models at each pair of widths.")] = 4,
     formats: Formats = "html,pdf,svg,png",
 ) -> None:

@@ -8,11 +8,12 @@ import typer
 
 from models.config import MOST, WeightsName
 from models.streams import SEEDS
+from models.whole_numbers import MOST_COUNTED
 
 Word = TypeVar("Word", bound=str)
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder, a run (its last step) or a bundled name.")]
-Sequences = Annotated[int, typer.Option(min=2, help="How many fresh sequences to measure on.")]
+Sequences = Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="How many fresh sequences to measure on.")]
 EvaluationSeed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Which fresh sequences, apart from all of training.")]
 Weights = Annotated[WeightsName, typer.Option(help="Which weights.")]
 Device = Annotated[str, typer.Option(help="Where the model is put: cpu, cuda.")]

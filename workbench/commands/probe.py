@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.whole_numbers import MOST_COUNTED
 from workbench.commands.options import (
     Checkpoint,
     Device,
@@ -28,7 +29,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure wha
 Out = Annotated[Path | None, folder_option("Folder for the tables and figures; the probe's name when not given.")]
 BALANCE = ["length", "role", "displacement", "spread", "margin", "absent_spread", "misordered"]
 POWER_LAW = ["slope", "ci_low", "ci_high", "law", "tokens", "not_positive"]
-FitGames = Annotated[int, typer.Option(min=2, help="Games to fit the probes on.")]
+FitGames = Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Games to fit the probes on.")]
 
 
 @app.command("displacement")
@@ -93,7 +94,7 @@ def board_state(
     out: Out = None,
     weights: Weights = "raw",
     fit_games: FitGames = 2000,
-    test_games: Annotated[int, typer.Option(min=2, help="Other games to measure them on.")] = 500,
+    test_games: Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Other games to measure them on.")] = 500,
     probes: Annotated[str, typer.Option(help="Any of closed-form,logistic,nonlinear.")] = "closed-form",
     frames: Annotated[str, typer.Option(help="Any of to_move,parity,colour.")] = "to_move,parity,colour",
     device: Device = "cpu",
@@ -132,7 +133,7 @@ def interventions(
     layers: Annotated[
         str | None, typer.Option(help="Where to edit, such as 3:5; the middle of the depth when not given.")
     ] = None,
-    cases: Annotated[int, typer.Option(min=2, help="Games to edit one square in, for each kind of edit.")] = 600,
+    cases: Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Games to edit one square in, for each edit.")] = 600,
     fit_games: FitGames = 2000,
     probe: Annotated[Path | None, typer.Option(help="A probe saved by board-state; one is fitted when not given.")] = None,
     device: Device = "cpu",
@@ -167,7 +168,7 @@ def bracket_depth(
     checkpoint: Checkpoint,
     out: Out = None,
     weights: Weights = "raw",
-    fit_sequences: Annotated[int, typer.Option(min=2, help="Sequences to fit the probe on.")] = 1000,
+    fit_sequences: Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Sequences to fit the probe on.")] = 1000,
     sequences: Sequences = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
@@ -188,7 +189,7 @@ def vanishing_variance(
     checkpoint: Checkpoint,
     out: Out = None,
     weights: Weights = "raw",
-    sequences: Annotated[int, typer.Option(min=20, help="How many fresh sequences to measure on.")] = 500,
+    sequences: Annotated[int, typer.Option(min=20, max=MOST_COUNTED, help="How many fresh sequences to measure on.")] = 500,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
     device: Device = "cpu",

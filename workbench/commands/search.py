@@ -6,6 +6,7 @@ import typer
 
 from models.config import MOST
 from models.streams import SEEDS
+from models.whole_numbers import MOST_COUNTED
 from workbench.commands.signals import stop_on_signals
 
 MOST_TRIALS = 100_000
@@ -21,10 +22,10 @@ def search(
         int, typer.Option(min=1, max=MOST_TRIALS, help="Parameter sets in all; more than before goes on with a search.")
     ] = 512,
     vocab: Annotated[int, typer.Option(min=8, max=MOST // 2, help="Number of tokens v.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of every trial.")] = 5000,
+    steps: Annotated[int, typer.Option(min=1, max=MOST_COUNTED, help="Optimiser steps of every trial.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Fixes parameters and training seed of every trial.")] = 0,
-    sequences: Annotated[int, typer.Option(min=2, help="Fresh sequences that every trial is measured on.")] = 512,
-    fleet: Annotated[int, typer.Option(min=1, help="The most models trained together; more on a GPU.")] = 16,
+    sequences: Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Fresh sequences to measure every trial on.")] = 512,
+    fleet: Annotated[int, typer.Option(min=1, max=MOST_COUNTED, help="The most models trained together; more on a GPU.")] = 16,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
     minutes: Annotated[float | None, typer.Option(min=0, help="Start no further fleet after so many minutes.")] = None,
 ) -> None:

@@ -49,9 +49,12 @@ def organisms(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def rows_of(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The rows of one metric; raises ValueError where there are none.
 
-    Normalised dispersion is left out at length 1, where it is 0 by definition and says nothing of the model.
+    Normalised dispersion is left out at length 1, where it is 0 by definition and says nothing of the model; but where no other
+    length was measured.
     """
-    rows = frame[(frame["metric"] == metric) & ((metric != "normalised_dispersion") | (frame["length"] > 1))]
+    rows = frame[frame["metric"] == metric]
+    if metric == "normalised_dispersion" and (rows["length"] > 1).any():
+        rows = rows[rows["length"] > 1]
     if rows.empty:
         raise ValueError(f"the frame has no metric '{metric}'; it has {', '.join(sorted(frame['metric'].unique()))}")
     return rows
