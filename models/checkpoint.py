@@ -46,7 +46,7 @@ ZOO = Path(__file__).parent / "zoo"
 CARD_FILE = "card.json"
 STEP_FOLDERS = "step_" + 8 * "[0-9]" + "*"
 MAX_CARD_BYTES = 1 << 20
-MOST_COUNTED = (1 << 63) - 1
+MOST_IN_TABLES = (1 << 63) - 1
 """The greatest number that tables hold."""
 MAX_HEADER_BYTES = 1 << 20
 """Of a safetensors file: names and shapes."""
@@ -66,13 +66,13 @@ class Card(Config):
     """shape of the model, with its dropout rates"""
     task: TaskConfig
     """what it was trained on"""
-    train_length: int | None = Field(None, ge=1, le=MOST_COUNTED)
+    train_length: int | None = Field(None, ge=1, le=MOST_IN_TABLES)
     """longest length seen in training; None where unknown"""
     seed: int | None = Field(None, ge=0, lt=SEEDS)
     """seed of weights, data and dropout; None where unknown"""
-    step: int | None = Field(None, ge=0, le=MOST_COUNTED)
+    step: int | None = Field(None, ge=0, le=MOST_IN_TABLES)
     """optimiser steps taken; None where unknown"""
-    sequences_seen: int | None = Field(None, ge=0, le=MOST_COUNTED)
+    sequences_seen: int | None = Field(None, ge=0, le=MOST_IN_TABLES)
     """training sequences seen; None where unknown"""
     optimizer: OptimizerName | None = None
     """what trained it; None where unknown"""

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from models.checkpoint import MOST_COUNTED
+from models.checkpoint import MOST_IN_TABLES
 from models.config import BRACKET_LONGEST, MOST, MOST_LAYERS, WEIGHTS
 from models.streams import SEEDS
 from workbench.metrics import METRICS
 
 RANGES: dict[str, tuple[float, float]] = {
     "vocab": (3, MOST),
-    "train_length": (1, MOST_COUNTED),
+    "train_length": (1, MOST_IN_TABLES),
     "seed": (0, SEEDS - 1),
-    "step": (0, MOST_COUNTED),
-    "steps": (1, MOST_COUNTED),
-    "sequences": (0, MOST_COUNTED),
+    "step": (0, MOST_IN_TABLES),
+    "steps": (1, MOST_IN_TABLES),
+    "sequences": (0, MOST_IN_TABLES),
     "seeds": (1, SEEDS),
     "layer": (0, MOST_LAYERS),
     "head": (0, MOST),

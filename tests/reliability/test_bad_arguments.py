@@ -23,6 +23,7 @@ from models.othello.task import OthelloTask
 from models.othello.transcripts import read_transcripts
 from models.set_complement.task import SetComplementTask
 from models.tasks import make_task
+from models.whole_numbers import MOST_COUNTED
 from probes.board_state import board_state
 from probes.certificate import certify
 from probes.dispersion import dispersion
@@ -89,21 +90,21 @@ WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12).filte
 )
 NOT_WHOLE = st.sampled_from([2.5, math.nan, "five", None])
 BAD_SEEDS = st.one_of(st.integers(max_value=-1), st.integers(min_value=2**32), NOT_WHOLE)
-TOO_FEW = st.integers(max_value=0) | st.integers(10**8 + 1, 10**30) | NOT_WHOLE
+NO_COUNT = st.integers(max_value=0) | st.integers(MOST_COUNTED + 1, 10**30) | NOT_WHOLE
 NO_LENGTH = st.one_of(st.integers(max_value=0), st.integers(16, 10**12))
 
 CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
-    "evaluate sequences": (lambda value: evaluate(model(), sequences=value), TOO_FEW),
+    "evaluate sequences": (lambda value: evaluate(model(), sequences=value), NO_COUNT),
     "evaluate seed": (lambda value: evaluate(model(), sequences=2, seed=value), BAD_SEEDS),
-    "evaluate batch": (lambda value: evaluate(model(), sequences=2, batch=value), TOO_FEW),
+    "evaluate batch": (lambda value: evaluate(model(), sequences=2, batch=value), NO_COUNT),
     "evaluate lengths": (lambda value: evaluate(model(), sequences=2, lengths=[1, value]), NO_LENGTH),
     "evaluate lengths without a list": (lambda value: evaluate(model(), sequences=2, lengths=value), st.integers(1, 15)),
     "evaluate weights": (lambda value: evaluate(NAME, weights=value), WORDS),
     "evaluate path": (lambda value: evaluate(f"nowhere/{value}"), WORDS),
     "evaluate device": (lambda value: evaluate(NAME, device=value), WORDS.filter(lambda word: "cpu" not in word)),
-    "compare sequences": (lambda value: compare([NAME], sequences=value), TOO_FEW),
+    "compare sequences": (lambda value: compare([NAME], sequences=value), NO_COUNT),
     "compare seed": (lambda value: compare([NAME], sequences=2, seed=value), BAD_SEEDS),
-    "compare batch": (lambda value: compare([NAME], sequences=2, batch=value), TOO_FEW),
+    "compare batch": (lambda value: compare([NAME], sequences=2, batch=value), NO_COUNT),
     "compare weights": (lambda value: compare([NAME], sequences=2, weights=[value]), WORDS),
     "compare weights, some known": (
         lambda value: compare([NAME], sequences=2, weights=["raw", value, "ema"]),
@@ -129,10 +130,10 @@ CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
     "token_displacement seed": (lambda value: token_displacement(model(), 2, value), BAD_SEEDS),
     "added_token lengths": (lambda value: added_token(model(), [value], 2), NO_LENGTH),
     "dispersion sequences": (lambda value: dispersion(model(), sequences=value), st.integers(max_value=1)),
-    "dispersion batch": (lambda value: dispersion(model(), sequences=2, batch=value), TOO_FEW),
+    "dispersion batch": (lambda value: dispersion(model(), sequences=2, batch=value), NO_COUNT),
     "dispersion controls": (lambda value: dispersion(model(), sequences=2, controls=[value]), WORDS),
     "rank_collapse seed": (lambda value: rank_collapse(model(), sequences=2, seed=value), BAD_SEEDS),
-    "rank_collapse batch": (lambda value: rank_collapse(model(), sequences=2, batch=value), TOO_FEW),
+    "rank_collapse batch": (lambda value: rank_collapse(model(), sequences=2, batch=value), NO_COUNT),
     "vanishing_variance sequences": (lambda value: vanishing_variance(model(), sequences=value), st.integers(max_value=19)),
     "exchangeability lengths": (lambda value: exchangeability(model(), sequences=2, lengths=[value]), NO_LENGTH),
     "ablate component": (lambda value: ablate(model(), value).__enter__(), WORDS),
@@ -169,7 +170,7 @@ CASES: dict[str, tuple[Callable[[Any], object], st.SearchStrategy]] = {
         lambda value: board_interventions(othello(), layers=[value], cases=2, fit_games=4),
         st.integers(5, 10**6),
     ),
-    "board_interventions cases": (lambda value: board_interventions(othello(), cases=value, fit_games=4), TOO_FEW),
+    "board_interventions cases": (lambda value: board_interventions(othello(), cases=value, fit_games=4), NO_COUNT),
     "scan span": (
         lambda value: scan(lens(), random_pool(lens().subject.task.board, 2), span=value),
         WORDS.filter(lambda word: word not in SPANS),

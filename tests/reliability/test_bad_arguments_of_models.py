@@ -36,7 +36,7 @@ from models.tasks import make_task
 from models.transformer import with_weights
 from models.whole_numbers import MOST_COUNTED, require_whole
 
-from .test_bad_arguments import BAD_SEEDS, CASES, NAME, NOT_WHOLE, TOO_FEW, WORDS, as_a_user, require_one_sentence
+from .test_bad_arguments import BAD_SEEDS, CASES, NAME, NO_COUNT, NOT_WHOLE, WORDS, as_a_user, require_one_sentence
 
 __all__ = ["as_a_user"]  # a fixture that uses itself
 
@@ -66,7 +66,7 @@ TRIED: dict[str, tuple[Callable[[Path, Any], object], st.SearchStrategy]] = {
     "as_path": (lambda _, value: as_path(value), st.sampled_from(["", None, 3, 2.5])),
     "require_seed": (lambda _, value: require_seed(value), BAD_SEEDS),
     "Draw.stream": (lambda _, value: Draw.TRAINING.stream(value), BAD_SEEDS),
-    "require_whole": (lambda _, value: require_whole("games", value), TOO_FEW | st.integers(MOST_COUNTED + 1)),
+    "require_whole": (lambda _, value: require_whole("games", value), NO_COUNT | st.integers(MOST_COUNTED + 1)),
     "hook": (lambda _, value: hook(load(NAME).card.model, renamed(value)), WORDS),
     "with_weights": (lambda _, value: with_weights(load(NAME).card.model, renamed(value)), WORDS),
     "closed_form vocab": (lambda _, value: closed_form(value), st.integers(max_value=2)),
