@@ -22,9 +22,7 @@ from .spoilt_files import counts, spoil_and_read
 BOARD = board_of_size(8)
 
 
-@counts(100)
-def test_spoilt_transcripts(count):
-    sound = write_transcripts(generate(BOARD, 1, 0, 20), BOARD).encode()
+def spoil_bytes_and_read(count: int, kind: str, sound: bytes, read: Callable[[bytes], None]) -> None:
     data = sound
 
     def spoil(random: Random) -> str:
@@ -33,31 +31,31 @@ def test_spoilt_transcripts(count):
         data = act(sound, random)
         return act.__name__
 
-    def read() -> None:
+    spoil_and_read(count, kind, spoil, lambda: read(data))
+
+
+@counts(100)
+def test_spoilt_transcripts(count):
+    sound = write_transcripts(generate(BOARD, 1, 0, 20), BOARD).encode()
+
+    def read(data: bytes) -> None:
         games = read_transcripts(data.decode("latin-1"), BOARD)
         text = write_transcripts(games.tokens, BOARD)
         assert text.split() == "".join(data.decode("latin-1").split(" ")).lower().split()
 
-    spoil_and_read(count, "transcripts", spoil, read)
+    spoil_bytes_and_read(count, "transcripts", sound, read)
 
 
 @counts(100)
 def test_spoilt_wthor_files(count):
     transcripts = write_transcripts(generate(BOARD, 3, 0, 20), BOARD).split()
     sound = wthor_bytes([move_bytes(text) for text in transcripts])
-    data = sound
 
-    def spoil(random: Random) -> str:
-        nonlocal data
-        act = random.choice(BYTES)
-        data = act(sound, random)
-        return act.__name__
-
-    def read() -> None:
+    def read(data: bytes) -> None:
         file = read_wthor(data)
         assert write_transcripts(file.games.tokens, BOARD).split() == transcripts or data[16:] != sound[16:]
 
-    spoil_and_read(count, "WTHOR files", spoil, read)
+    spoil_bytes_and_read(count, "WTHOR files", sound, read)
 
 
 MEGABYTES = pytest.mark.parametrize("megabytes", [1, pytest.param(20, marks=pytest.mark.slow)])
