@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
@@ -159,9 +160,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
                 return candidate
             steps = run_checkpoints(candidate)
         except OSError as error:
-            raise CheckpointError(
-                f"no checkpoint can be looked for at '{path}' ({error.strerror}); give another path"
-            ) from error
+            raise cannot_look(path, error) from error
         if steps:
             return steps[-1]
     raise CheckpointError(
@@ -170,19 +169,32 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     )
 
 
+def cannot_look(path: str | os.PathLike[str], error: OSError) -> CheckpointError:
+    """The error for a path, or something in it, that may not be read: that is no sign that no checkpoint is there."""
+    return CheckpointError(
+        f"no checkpoint can be looked for in '{error.filename or path}' ({error.strerror}); make it readable, or give another "
+        "path"
+    )
+
+
 def run_checkpoints(run: str | os.PathLike[str]) -> list[Path]:
     """The checkpoint folders of a run by increasing step; empty where it has none.
 
-    Raises CheckpointError for one without its card. No write leaves such a folder, so it is damage, and to pass over it would
-    take the step before for the last one.
+    Raises CheckpointError for what may not be read, and for one without its card. No write leaves such a folder, so it is
+    damage, and to pass over it would take the step before for the last one.
     """
-    folders = sorted(folder for folder in (Path(run) / "checkpoints").glob(STEP_FOLDERS) if folder.is_dir())
-    for folder in folders:
-        if not (folder / CARD_FILE).is_file():
-            raise CheckpointError(
-                f"{folder} is a checkpoint without {CARD_FILE}, as a torn copy leaves it; restore the card, or delete the "
-                "folder to take the checkpoint before"
-            )
+    checkpoints = Path(run) / "checkpoints"
+    try:
+        inside = list(checkpoints.iterdir()) if checkpoints.is_dir() else []  # glob is silent where it may not look
+        folders = sorted(folder for folder in inside if fnmatch(folder.name, STEP_FOLDERS) and folder.is_dir())
+        torn = [folder for folder in folders if not (folder / CARD_FILE).is_file()]
+    except OSError as error:
+        raise cannot_look(run, error) from error
+    if torn:
+        raise CheckpointError(
+            f"{torn[0]} is a checkpoint without {CARD_FILE}, as a torn copy leaves it; restore the card, or delete the folder "
+            "to take the checkpoint before"
+        )
     return folders
 
 

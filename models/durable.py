@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-TEMPORARY_PREFIX = ".writing-"
+from models.temporary_siblings import new_file, temporary_sibling
 
 
 @contextmanager
@@ -53,16 +52,11 @@ def _replace(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():  # a folder, a pipe, a device: a file in its place would be the end of it
         raise OSError(errno.EINVAL, "it is no plain file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path.parent)
-    file = temporary.open("xb")
-    try:
-        with file:
+    with temporary_sibling(path.parent, new_file) as temporary:
+        with temporary.open("wb") as file:
             _write_synced(file, data)
         temporary.replace(path)
         _sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -87,40 +81,30 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _create(folder: Path, files: Mapping[str, bytes], instead: bool = False) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(folder.parent)
-    old = temporary.with_name(f"{temporary.name}-old")
-    temporary.mkdir()
-    try:
+    with temporary_sibling(folder.parent, Path.mkdir) as temporary:
         for name, data in files.items():
             with (temporary / name).open("xb") as file:
                 _write_synced(file, data)
         _sync_folder(temporary)
-        if instead:
-            folder.rename(old)
-        elif folder.exists():  # rename would replace an empty folder silently
-            raise FileExistsError(f"{folder} exists already; choose another folder or delete it first")
-        temporary.rename(folder)
-        _sync_folder(folder.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise
+        old = temporary.with_name(f"{temporary.name}-old")
+        try:
+            if instead:
+                folder.rename(old)
+            elif folder.exists():  # rename would replace an empty folder silently
+                raise FileExistsError(f"{folder} exists already; choose another folder or delete it first")
+            temporary.rename(folder)
+            _sync_folder(folder.parent)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _temporary(folder: Path) -> Path:
-    """A name that nothing has. What is made there has the user's umask, unlike what `tempfile` makes, which is private."""
-    return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Deletes what an interrupted write left behind in a folder. Only for whoever holds the folder's lock."""
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+def require_writable(folder: Path) -> None:
+    """Raises OSError where nothing can be written into a folder that is there; asked before long work. Leaves nothing."""
+    with temporary_sibling(folder, new_file) as temporary:
+        temporary.write_bytes(b"x")  # a full disk has room for a name alone
 
 
 def _write_synced(file, data: bytes) -> None:

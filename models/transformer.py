@@ -244,7 +244,14 @@ def with_weights(config: ModelConfig, state: Mapping[str, Tensor]) -> Transforme
 
 
 def require_fit(config: ModelConfig, state: Mapping[str, Tensor]) -> None:
-    """Raises ValueError naming the first missing, unexpected and mis-shaped keys of a state dict."""
+    """Raises ValueError naming the first missing, unexpected and mis-shaped keys of a state dict, and for what is none."""
+    if not isinstance(config, ModelConfig):
+        raise ValueError(f"{config!r:.60} is no model config; give one, such as card.model of read_card(folder)")
+    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(
+            f"a {type(state).__name__} that is not of tensors by name is no state dict; give model.state_dict(), or "
+            "read_weights(folder, 'raw')"
+        )
     with torch.device("meta"):
         own = {name: tuple(tensor.shape) for name, tensor in Transformer(config, seed=None).state_dict().items()}
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())

@@ -62,7 +62,9 @@ def require_eval(model: Model) -> None:
 
 
 def require_layers(model: Model, layers: Collection[int]) -> None:
-    """Raises ValueError naming the first layer that the model does not have."""
+    """Raises ValueError for what is no list, and naming the first layer that the model does not have."""
+    if isinstance(layers, str) or not isinstance(layers, Collection):
+        raise ValueError(f"layers {layers!r:.60} are no list; give a list of them, such as [0, 1]")
     for layer in layers:
         if layer not in layers_of(model):
             raise ValueError(
@@ -89,10 +91,11 @@ def require_input(model: Model, tokens: Int64[Tensor, "batch position"]) -> None
 def visiting(model: Model, visit: Visit, layers: Collection[int] | None = None) -> Iterator[None]:
     """While this is open, every forward pass of the model calls `visit` at each of the layers (all, if None), in order.
 
-    The hooks are removed on the way out whatever happens, and no others. Raises ValueError for a model in training mode and
-    for layers it does not have.
+    The hooks are removed on the way out whatever happens, and no others. Raises ValueError for a model in training mode, for
+    layers it does not have, and for what cannot be called.
     """
     require_eval(model)
+    _require_function(visit)
     chosen = layers_of(model) if layers is None else layers
     require_layers(model, chosen)
     if isinstance(model, Transformer):
@@ -101,6 +104,11 @@ def visiting(model: Model, visit: Visit, layers: Collection[int] | None = None) 
         hooks = at_points(model, [_hooked_point(layer, visit) for layer in chosen])
     with temporary_hooks([lambda: model.register_forward_pre_hook(_require_what_comes_in).remove, *hooks]):
         yield
+
+
+def _require_function(given: object) -> None:
+    if not callable(given):
+        raise ValueError(f"{given!r:.60} is no function; give one that takes a layer and its stream")
 
 
 def _require_what_comes_in(model: Model, arguments: tuple) -> None:
@@ -133,8 +141,10 @@ def _hooked_point(layer: int, visit: Visit) -> tuple[str, Callable[..., Tensor |
 def read_streams(model: Model, tokens: Int64[Tensor, "batch position"], read: Callable[[int, Stream], None]) -> None:
     """Runs the model once without gradients and calls `read(layer, stream)` at every layer from 0 on.
 
-    Memory: one layer's stream at a time, as in a plain forward pass. Raises ValueError as `require_input` does.
+    Memory: one layer's stream at a time, as in a plain forward pass. Raises ValueError as `require_input` does, and for a
+    `read` that cannot be called.
     """
     require_input(model, tokens)
+    _require_function(read)
     with torch.no_grad(), visiting(model, lambda layer, stream: read(layer, stream)):
         model(tokens)

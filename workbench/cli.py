@@ -32,7 +32,7 @@ from workbench.commands import (
 )
 from workbench.commands import app as notebook_app
 from workbench.commands.usage_errors import Commands
-from workbench.error_sentence import EXPECTED_ERRORS, sentence
+from workbench.error_sentence import EXPECTED_ERRORS, one_line, sentence
 
 app = typer.Typer(
     cls=Commands,
@@ -73,11 +73,22 @@ def main() -> None:
         sys.exit(run(sys.argv[1:]))
 
 
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
+def _warnings() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    return handler
+
+
 def run(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code; errors are one sentence on standard error, unless `--debug`."""
     debug = "--debug" in arguments
     arguments = ["--debug", *(word for word in arguments if word != "--debug")] if debug else arguments
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
     for word in arguments:
         if any(0xD800 <= ord(letter) <= 0xDFFF for letter in word):  # how Python reads bytes that are no text
             sys.stderr.write(f"workbench: the argument {ascii(word)} is no UTF-8, expected text; give another name\n")

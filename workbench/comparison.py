@@ -4,13 +4,11 @@ Sampling error (`ci_low` .. `ci_high`, `difference_low` .. `difference_high`: ot
 training seeds (`seed_*`: other weights, same sequences) are different things and have different columns.
 """
 
-import fcntl
 import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +22,7 @@ from tqdm.auto import tqdm
 from models.checkpoint import Card, CheckpointError
 from models.config import MOST, WEIGHTS, DropoutRates, WeightsName
 from models.device import usable_device
-from models.durable import remove_leftovers, write_file, writing
+from models.durable import write_file
 from models.lengths import possible_lengths
 from models.streams import require_seed
 from models.table_labels import labels
@@ -159,19 +157,10 @@ def _kept(file: Path) -> pd.DataFrame | None:
 
 
 def _keep(file: Path, frame: pd.DataFrame) -> None:
-    """Writes a part, which says itself what it is of, and deletes what a killed write left: two never write at once."""
+    """Writes a part, which says itself what it is of."""
     table, data = pa.Table.from_pandas(frame), io.BytesIO()
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, FINGERPRINT: file.stem.encode()}), data)
-    with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            remove_leftovers(file.parent)
-        write_file(file, data.getvalue())
-    finally:
-        os.close(folder)
+    write_file(file, data.getvalue())
 
 
 def _weights_of(checkpoint: Checkpoint, weights: Sequence[WeightsName]) -> list[WeightsName]:

@@ -14,8 +14,20 @@ NO_MEMORY = ("can't allocate memory", "out of memory", "Storage size calculation
 def sentence(error: Exception) -> str:
     """The message of an expected error; of pydantic's, which are paragraphs, the first complaint; else what kind it is.
 
-    Where memory ran out the message is ours.
+    Where memory ran out the message is ours. It is one line, as `one_line` makes it.
     """
+    return one_line(_message(error).strip())
+
+
+def one_line(text: str) -> str:
+    r"""The text with line ends, control characters and all else that does not print written as Python does: \n and \x1b.
+
+    Names may hold any: some of them make several lines of a sentence, and some are orders to the terminal.
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _message(error: Exception) -> str:
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from models.checkpoint import CARD_FILE, Card, CheckpointError, find_checkpoint, read_card, run_checkpoints
+from models.checkpoint import CARD_FILE, Card, CheckpointError, cannot_look, find_checkpoint, read_card, run_checkpoints
 from models.config import DropoutRates
 from models.plain_file import as_path
 from models.table_labels import averaging_label, shape_label
@@ -94,10 +94,7 @@ def _expand(path: str | os.PathLike[str], steps: Steps) -> list[Path]:
     try:
         found = _inside(Path(path), steps, FOLDER_DEPTH)
     except OSError as error:
-        raise CheckpointError(
-            f"no checkpoint can be looked for in '{error.filename or path}' ({error.strerror}); make it readable, or give "
-            "another path"
-        ) from error
+        raise cannot_look(path, error) from error
     if found:
         return found
     last = find_checkpoint(path)  # a bundled name; else it raises, with the one sentence for it

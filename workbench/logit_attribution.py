@@ -108,9 +108,9 @@ def attribute(
     with torch.no_grad():
         with keeping(model, [name for name in model.hook_dict if name.endswith(_POINTS)]) as cache:
             logits = model(tokens)
-        require_legal(legal, logits.shape)
+        require_legal(legal, logits)
         illegal = ~legal if illegal is None else illegal
-        require_legal(illegal, logits.shape)
+        require_legal(illegal, logits)
         is_legal, is_illegal = legal.to(logits.dtype), illegal.to(logits.dtype)
         share = is_legal / is_legal.sum(-1, keepdim=True) - is_illegal / is_illegal.sum(-1, keepdim=True)
         direction = einsum(share, model.W_U, "batch position vocab, width vocab -> batch position width")

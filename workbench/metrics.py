@@ -15,7 +15,7 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from models.token_input import require_legal
+from models.token_input import require_legal, require_logits
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,10 @@ def position_metrics(
 
         NaN where no token is legal (the target does not exist) and where a logit is NaN (a diverged model is not a good one).
 
-    Raises ValueError where `legal` is of another type or shape.
+    Raises ValueError where `logits` is of another shape, and where `legal` is of another type, shape or device.
     """
-    require_legal(legal, logits.shape)
+    require_logits(logits)
+    require_legal(legal, logits)
     logits = logits.double()
     count = reduce(legal, "batch position vocab -> batch position", "sum").double()
     defined = (count > 0) & ~reduce(logits.isnan(), "batch position vocab -> batch position", torch.any)
@@ -125,9 +126,14 @@ def dispersion_metrics(
         dispersion: mean entropy, in [0, ln s] at length s. normalised_dispersion: mean of entropy / ln s, in [0, 1]: 0 for
         attention on one token and, by definition, at s = 1; 1 for uniform attention. effective_tokens: mean of exp(entropy),
         in [1, s].
+
+    Raises ValueError for what has other axes.
     """
     from probes.row_entropy import effective_tokens, normalised
 
+    if not isinstance(entropy, Tensor) or entropy.ndim != 4:
+        given = f"have shape {tuple(entropy.shape)}" if isinstance(entropy, Tensor) else f"are a {type(entropy).__name__}"
+        raise ValueError(f"the entropies {given}, expected [batch, position, layer, head]; give those of attention rows")
     mean = "batch position layer head -> batch position"
     return {
         "dispersion": reduce(entropy, mean, "mean"),

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from models.checkpoint import run_checkpoints
 from models.config import Config, Names, Words
-from models.durable import TEMPORARY_PREFIX, open_to_append, remove_leftovers, write_file, writing
+from models.durable import open_to_append, write_file, writing
 from models.plain_file import read_plain, require_plain
+from models.temporary_siblings import is_leftover, remove_leftovers
 from workbench.folder_lock import LOCK_FILE, held_alone
 from workbench.training_config import TrainingConfig, changed_fields
 
@@ -163,4 +164,4 @@ def open_run(folder: Path, record: RunRecord) -> Iterator[Run]:
 
 def _is_of_a_run(name: str) -> bool:
     """Whether a run that was killed before its record was written may have left it, or one that lost its record."""
-    return name in (LOCK_FILE, METRICS_FILE, "checkpoints") or name.startswith(TEMPORARY_PREFIX)
+    return name in (LOCK_FILE, METRICS_FILE, "checkpoints") or is_leftover(name)

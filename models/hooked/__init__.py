@@ -98,7 +98,7 @@ def hook(config: ModelConfig, state: Mapping[str, Tensor]) -> HookedTransformer:
 
     Hook names and shapes are those of TransformerLens 3 on both lines (`blocks.0.attn.hook_pattern` [batch, head, query, key]).
     Weights are not folded or centred. Without positions `pos_embed.W_pos` is zero and frozen, since TransformerLens has no
-    switch for it. Raises ValueError naming missing, unexpected and mis-shaped keys.
+    switch for it. Raises ValueError naming missing, unexpected and mis-shaped keys, and for no config and no state dict.
     """
     require_fit(config, state)
     full, like = dict(state), state["embed.W_E"]
@@ -115,8 +115,9 @@ def plain(model: HookedTransformer) -> Transformer:
 
     The inverse of `hook`, but that positions that are none become learned ones of zero. Its shape is read off the weights, so
     of a model that is not made by `hook` it may compute another function (another activation, scale or mask); compare logits.
-    Hooks are left behind. Raises ValueError for weights that no plain model has.
+    Hooks are left behind. Raises ValueError for weights that no plain model has, and for what is no hooked model.
     """
+    _require_hooked(model)
     state = plain_state(model)
     before, after = "blocks.0.ln1.w" in state, "blocks.0.ln1_post.w" in state
     config = ModelConfig(
@@ -141,5 +142,16 @@ def plain(model: HookedTransformer) -> Transformer:
 
 
 def plain_state(model: Transformer | HookedTransformer) -> dict[str, Tensor]:
-    """A model's own tensors under the plain model's keys; what the plain model lacks keeps its name."""
-    return dict(model.state_dict()) if isinstance(model, Transformer) else _line().plain_state(model)
+    """A model's own tensors under the plain model's keys; what the plain model lacks keeps its name.
+
+    Raises ValueError for what is no model.
+    """
+    if isinstance(model, Transformer):
+        return dict(model.state_dict())
+    _require_hooked(model)
+    return _line().plain_state(model)
+
+
+def _require_hooked(model: object) -> None:
+    if not isinstance(model, HookedTransformer):
+        raise ValueError(f"a {type(model).__name__} is no hooked model; give one of load(NAME), or hook(config, state)")

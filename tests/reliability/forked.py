@@ -4,7 +4,8 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["workbench.cli", "workbench.training", "torch._dynamo"])  # the last: torch's optimisers
+_OPTIMISERS = "torch._dynamo"
+_SERVER.set_forkserver_preload(["workbench.cli", "workbench.training", "workbench.report", _OPTIMISERS])
 _FIRST = """
 import threading, torch, tqdm
 torch.set_num_threads(1)

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import jaxtyping
+import plotly.graph_objects as go
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,13 +17,14 @@ from hypothesis import strategies as st
 
 from models.brackets import BracketTask
 from models.checkpoint import bundled_names
-from models.hooked import HookedTransformer, load
+from models.hooked import HookedTransformer, hook, load, plain, plain_state
 from models.othello.board import SIZES, board_of_size
 from models.othello.notation import parse_square
 from models.othello.task import OthelloTask
 from models.othello.transcripts import read_transcripts
 from models.set_complement.task import SetComplementTask
 from models.tasks import make_task
+from models.transformer import with_weights
 from models.whole_numbers import MOST_COUNTED
 from probes.board_state import board_state
 from probes.certificate import certify
@@ -31,14 +33,15 @@ from probes.exchangeability import exchangeability
 from probes.intervention_score import board_interventions
 from probes.logit_displacement import added_token, displacement, token_displacement
 from probes.rank_collapse import rank_collapse
-from probes.residual_stream import read_streams
+from probes.residual_stream import read_streams, visiting
 from probes.vanishing_variance import vanishing_variance
 from workbench.ablation import ablate
 from workbench.ablation_map import ablation_map
 from workbench.comparison import compare
 from workbench.evaluation import evaluate
+from workbench.figures.export import possible_formats, save_figures
 from workbench.logit_attribution import attribute, logit_attribution
-from workbench.metrics import POSITION_METRICS, position_metrics
+from workbench.metrics import POSITION_METRICS, dispersion_metrics, position_metrics
 from workbench.patching import metric_at, patch
 from workbench.path_patching import path_patch
 from workbench.study import read_studies
@@ -280,6 +283,7 @@ def test_there_are_bundled_models_to_try_this_on():
     assert {NAME, "othello-mini-none"} <= set(bundled_names())
 
 
+LOGITS = torch.zeros(3, 5, 16)
 OTHER_THINGS = {
     "a list of tokens": lambda: attribute(model(), [[0, 1]], TASK.legal(TOKENS)),
     "no pair of sequences": lambda: patch(model(), TOKENS[:0], OTHERS[:0], "heads", metric_at(TASK, TOKENS, "margin")),
@@ -291,6 +295,32 @@ OTHER_THINGS = {
     "a module that is no model of ours": lambda: evaluate(torch.nn.Linear(2, 2)),
     "nothing": lambda: load(None),
     "a port that is no number": lambda: read_studies("postgresql+psycopg://me@host:port/x"),
+    "logits on no device": lambda: position_metrics(LOGITS.to("meta"), TASK.legal(TOKENS)),
+    "legal tokens on another device": lambda: position_metrics(LOGITS, TASK.legal(TOKENS).to("meta")),
+    "both on no device": lambda: position_metrics(LOGITS.to("meta"), TASK.legal(TOKENS).to("meta")),
+    "legal tokens on another device than the model": lambda: attribute(model(), TOKENS, TASK.legal(TOKENS).to("meta")),
+    "no logits": lambda: position_metrics(None, TASK.legal(TOKENS)),
+    "logits of one sequence": lambda: position_metrics(LOGITS[0], TASK.legal(TOKENS)[0]),
+    "logits as text": lambda: position_metrics("logits", TASK.legal(TOKENS)),
+    "no entropies": lambda: dispersion_metrics(None),
+    "entropies of another shape": lambda: dispersion_metrics(LOGITS),
+    "nothing to read streams with": lambda: read_streams(model(), TOKENS, None),
+    "nothing to visit streams with": lambda: visiting(model(), "visit").__enter__(),
+    "layers that are no list": lambda: visiting(model(), lambda layer, stream: None, 0).__enter__(),
+    "no configuration to hook": lambda: hook(None, {}),
+    "no weights to hook": lambda: hook(model().card.model, None),
+    "no tensors to hook": lambda: hook(model().card.model, dict.fromkeys(plain_state(model()))),
+    "no configuration of weights": lambda: with_weights(None, {}),
+    "no hooked model": lambda: plain(None),
+    "a plain model as a hooked one": lambda: plain(plain(model())),
+    "the state of no model": lambda: plain_state("model"),
+    "no figure": lambda: save_figures({"a": None}, "/dev/null/made", ["html"]),
+    "no figures": lambda: save_figures(None, "/dev/null/made", ["html"]),
+    "figures without names": lambda: save_figures([go.Figure()], "/dev/null/made", ["html"]),
+    "a number as a figure's name": lambda: save_figures({3: go.Figure()}, "/dev/null/made", ["html"]),
+    "no folder for figures": lambda: save_figures({"a": go.Figure()}, None, ["html"]),
+    "no formats": lambda: save_figures({"a": go.Figure()}, "/dev/null/made", None),
+    "one format that is no list": lambda: possible_formats("html"),
 }
 
 

@@ -112,7 +112,9 @@ MODULES_LEFT_OUT = {
     "models.othello.dense": "unpacks words of bits of a replay",
     "models.othello.faults": "tells what is wrong with games, see test_bad_games.py",
     "models.random_stream": "arithmetic of the streams, which tasks ask for by number",
-    "models.durable": "writes bytes that a caller made, see tests/models/test_durable.py",
+    **dict.fromkeys(
+        ("models.durable", "models.temporary_siblings"), "write bytes that a caller made, see tests/models/test_durable.py"
+    ),
     "models.native_keys": "renames keys of a model that was made",
     "models.table_labels": "tells what a card says",
     "models.token_input": "checks themselves, tried through every function that takes tokens",
@@ -125,6 +127,7 @@ LEFT_OUT = {
         ("read_safetensors", "read_plain", "require_plain", "read_content"), "reads files: test_bad_checkpoints.py"
     ),
     **dict.fromkeys(("from_mingpt", "from_transformer_lens"), "steps of import_checkpoint: see tests/models/test_importers.py"),
+    "cannot_look": "the error for a path that may not be read, see tests/workbench/test_found_checkpoints.py",
     **dict.fromkeys(("possible_lengths", "require_fit"), "a step inside functions that are tried, which check first"),
     **dict.fromkeys(("replay", "legal_squares", "legal_tokens", "flipped", "game_phase"), "steps of OthelloTask"),
 }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from workbench.cli import run
 
-from .bad_values import OWN, SHARED, Bad, bad_values
+from .bad_values import FLAG, OWN, SHARED, Bad, bad_values
 from .command_lines import LINES, commands, words, write_inputs
 
 BAD = bad_values()
@@ -111,6 +111,29 @@ def test_what_a_command_does_not_take_is_refused(inputs, here, capsys, command):
         surplus = ["surplus"] * (1 + known)
         assert "surplus" in refusal([*line, *surplus], capsys)
     assert state(inputs, here) == before
+
+
+CONTROL = "\n\x1b[2J\x07\x9bworkbench: all is well\r"
+TOLD = r"\n\x1b[2J\x07\x9bworkbench: all is well\r"
+
+
+def control_values() -> list[tuple[str, str, str]]:
+    """Command, option or argument, and a value that is wrong and would make several lines of the sentence."""
+    known = {place: [told for bad in kinds or () for told in bad.told] for place, kinds in BAD.items() if kinds != FLAG}
+    return [(*place, f"{'a-file/' if 'expected a folder' in told else 'nowhere'}{CONTROL}") for place, told in known.items()]
+
+
+@pytest.mark.parametrize("command", LINES)
+def test_a_value_with_control_characters_is_told_in_one_line(inputs, here, capsys, command):
+    for _, name, value in (place for place in control_values() if place[0] == command):
+        said = refusal(line := with_value(command, name, value, inputs), capsys)
+        assert TOLD in said and said.isprintable(), (line, said)
+
+
+@pytest.mark.parametrize("line", ["{}", "--{}", "--{}=1 zoo", "--non{} zoo", "probe {}", "probe --{}", "zoo --{}", "zoo {} {}"])
+def test_what_no_command_takes_is_told_in_one_line(here, capsys, line):
+    said = refusal([word.format(CONTROL) for word in line.split()], capsys)
+    assert "workbench: all is well" in said and said.isprintable()
 
 
 MISFITS = {

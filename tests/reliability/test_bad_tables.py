@@ -7,12 +7,13 @@ from random import Random
 
 import pytest
 
-from workbench.comparison_table import read_table, typed, write_table
+from workbench.comparison_table import read_any_table, read_table, typed, write_table
 from workbench.search_storage import open_storage
 from workbench.study import read_studies
 
 from ..workbench.made_up_tables import made_up
 from ..workbench.planted_study import planted_study
+from .held_to_limits import MEGABYTE, held
 from .mutations import BYTES, ELSEWHERE, flip_bits, junk_field, lead_elsewhere
 from .spoilt_files import counts, spoil_and_read
 
@@ -88,3 +89,12 @@ def test_spoilt_tables(tmp_path, count, kind):
             assert shares[name].dropna().between(0, 1).all()
 
     spoil_and_read(count, f"{kind} tables", spoil, read)
+
+
+@pytest.mark.parametrize("line", ["\n", "\r", "\r\n", " \n", "\t\n", ",\n"])
+def test_a_large_csv_of_blank_lines_is_refused_within_seconds(tmp_path, line):
+    file, size = tmp_path / "comparison.csv", 50 * MEGABYTE
+    file.write_bytes(line.encode() * (size // len(line)))
+    reading = held(lambda: read_any_table(file))
+    assert isinstance(reading.error, ValueError)
+    reading.require_orderly(size)

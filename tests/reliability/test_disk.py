@@ -66,6 +66,7 @@ def test_a_disk_that_fills_up_between_two_bytes_of_the_metrics_is_named(disk, tm
     require_equal_last(disk / "run", tmp_path / "undisturbed")
 
 
+FEW = ["--sequences", "4", "--format", "html"]
 READ_ONLY = {
     "a new run": lambda disk: train_words(disk / "new", 3, 1),
     "a run to go on with": lambda disk: train_words(disk / "run", 5, 1),
@@ -76,20 +77,31 @@ READ_ONLY = {
     ],
     "a result": lambda disk: ["evaluate", f"{disk}/run", "--sequences", "4", "--json", f"{disk}/e.json"],
     "games": lambda disk: ["games", f"{disk}/games.txt", "--out", f"{disk}/out.txt"],
+    "a certificate": lambda disk: ["certify", f"{disk}/run", "--json", f"{disk}/c.json"],
+    "a certificate's figure": lambda disk: ["certify", f"{disk}/run", "--out", f"{disk}/new/c", "--format", "html"],
+    "a probe": lambda disk: ["probe", "dispersion", f"{disk}/run", "--out", f"{disk}/d", *FEW],
+    "an ablation": lambda disk: ["ablate", f"{disk}/run", "--out", f"{disk}/a", *FEW],
+    "a sweep": lambda disk: ["bound", "--vocab", "5", "--steps", "1", "--seeds", "1", "--out", f"{disk}/b", "--format", "html"],
+    "figures": lambda disk: ["figures", "--paper", "--out", f"{disk}/f", "--format", "html"],
+    "a study": lambda disk: ["study", "set-complement-v16", "--out", f"{disk}/s", "--format", "html"],
+    "a demo": lambda disk: ["demo", "--out", f"{disk}/demo"],
+    "an import": lambda disk: ["import", f"{disk}/x.pth", "--out", f"{disk}/i"],
+    "a small copy": lambda disk: ["bundle", f"{disk}/run", "--out", f"{disk}/small"],
     "an app": lambda disk: ["app", "--folder", f"{disk}/app"],
 }
 
 
 @pytest.mark.parametrize("words", READ_ONLY.values(), ids=READ_ONLY.keys())
-def test_a_read_only_folder_is_one_sentence_and_what_was_there_stays_readable(disk, capsys, words):
+def test_a_read_only_folder_is_told_before_any_work_and_what_was_there_stays_readable(disk, capsys, words):
     remount(disk, "size=4m")
     assert command(train_words(disk / "run", 2, 1)) == 0
     (disk / "games.txt").write_text("")
     capsys.readouterr()
     remount(disk, "ro")
     assert command(words(disk)) == 1
-    error = one_sentence(capsys)
-    assert f"cannot write {disk}" in error and "Read-only file system; free space or give another folder" in error
+    told = capsys.readouterr()
+    assert told.err.startswith(f"workbench: cannot write {disk}") and told.out == "", "something was done before"
+    assert told.err.endswith("Read-only file system; free space or give another folder, what is there is unchanged\n")
     assert require_whole(disk / "run") == [1, 2]
 
 

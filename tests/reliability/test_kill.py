@@ -16,11 +16,12 @@ from workbench.cli import run as command
 from workbench.search_ledger import Ledger, completed_trials
 from workbench.search_space import SearchSpace
 
+from ..workbench.saved_runs import save_run
 from .forked import start
 from .saved_whole import leftovers, require_equal_last, require_whole
 
 TRAIN = "from workbench.cli import run\nrun(arguments)"
-TRAIN_KILLED_AT_FSYNC = """
+KILLED_AT_FSYNC = """
 import os, signal
 from workbench.cli import run
 fsync = os.fsync
@@ -75,7 +76,7 @@ def test_a_run_killed_at_every_sync_of_its_writes_ends_bit_identical(tmp_path):
     command(train_words(tmp_path / "undisturbed", 3, 2))
     for call in range(1, 100):
         run = tmp_path / f"killed{call}"
-        process = start(TRAIN_KILLED_AT_FSYNC, arguments=train_words(run, 3, 2), call=call)
+        process = start(KILLED_AT_FSYNC, arguments=train_words(run, 3, 2), call=call)
         process.join()
         if process.exitcode == 0:
             break
@@ -87,6 +88,30 @@ def test_a_run_killed_at_every_sync_of_its_writes_ends_bit_identical(tmp_path):
     # run.json: file, folder; two checkpoints: raw, ema, bema, trainer twice, card, their folder, the folder above
     assert call - 1 == 2 + 2 * 8
     print(f"{call - 1} kills")  # noqa: T201
+
+
+def compare_words(run: Path, out: Path) -> list[str]:
+    return ["compare", str(run), "--out", str(out), "--sequences", "4", "--format", "html"]
+
+
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_comparison_killed_in_a_write_leaves_nothing_temporary_once_it_is_started_again(tmp_path, every):
+    """At every so many calls of fsync: in parts/, figures/ and beside the tables. All kills are in the same folder."""
+    run, out = save_run(tmp_path, "run"), tmp_path / "out"
+    assert command(compare_words(run, tmp_path / "undisturbed")) == 0
+    left = set()
+    for call in range(1, 1000, every):
+        process = start(KILLED_AT_FSYNC, arguments=compare_words(run, out), call=call)
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        left |= {Path(name).parent.name for name in leftovers(out)}
+    assert left == {"", "figures", "parts"}
+    assert leftovers(out) == []
+    written = {path.relative_to(out) for path in out.rglob("*")}
+    assert written == {path.relative_to(tmp_path / "undisturbed") for path in (tmp_path / "undisturbed").rglob("*")}
+    print(f"{call // every} kills")  # noqa: T201
 
 
 SPACE = SearchSpace(vocab=8, steps=40, seed=5)

@@ -16,6 +16,7 @@ from models.othello.task import OthelloTask
 from models.othello.transcripts import write_transcripts
 from workbench.cli import run
 from workbench.commands import info
+from workbench.commands.probe import app as probe_app
 from workbench.comparison import compare
 from workbench.comparison_table import write_table
 from workbench.config_options import command_options, config_from_options, config_options
@@ -109,13 +110,41 @@ def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["train set-complement --vocab 8", "compare NAME", "ablate NAME", "bundle NAME", "demo"])
+WRITERS = [
+    *["train set-complement --vocab 8 --out", "compare NAME --out", "ablate NAME --out", "bundle NAME --out", "demo --out"],
+    *["probe displacement NAME --out", "certify NAME --out", "certify NAME --json", "evaluate NAME --json", "bound --out"],
+    *["figures --paper --out", "study set-complement-v16 --out", "import NAME.pth --out"],
+]
+
+
+@pytest.mark.parametrize("command", WRITERS)
 def test_a_name_that_is_too_long_is_refused_before_any_work(tmp_path, capsys, command):
     long, name = str(tmp_path / ("x" * 300)), str(find_checkpoint("set-complement-v16-none-seed0").parents[1])
-    assert run([*command.replace("NAME", name).split(), "--out", long]) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told == f"workbench: cannot use {long}: File name too long; give a shorter name"
+    assert run([*command.replace("NAME", name).split(), long]) == 1
+    told = capsys.readouterr()
+    assert told.err == f"workbench: cannot use {long}: File name too long; give a shorter name\n" and told.out == ""
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", WRITERS)
+@pytest.mark.parametrize("place", ["file", "file/deep", "link"])
+def test_what_is_no_folder_in_place_of_one_is_refused_before_any_work(tmp_path, capsys, command, place):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    path = tmp_path / place / ("x.json" if command.endswith("--json") else "")
+    name = str(find_checkpoint("set-complement-v16-none-seed0").parents[1])
+    assert run([*command.replace("NAME", name).split(), str(path)]) == 2
+    told, there = capsys.readouterr(), tmp_path / place.removesuffix("/deep")
+    assert f"cannot write {path}: {there} is a file, expected a folder; give another" in told.err and told.out == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+
+
+@pytest.mark.parametrize("probe", [command.name for command in probe_app.registered_commands])
+def test_what_is_no_folder_in_place_of_a_probes_own_is_refused_before_any_work(tmp_path, monkeypatch, capsys, probe):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / probe).write_text("mine")
+    assert run(["probe", probe, "no-checkpoint"]) == 2
+    assert f"cannot write {probe}: {probe} is a file, expected a folder; give another" in capsys.readouterr().err
 
 
 def test_a_closed_standard_error_stops_nothing(tmp_path):

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import threading
 
 import jaxtyping
 import numpy as np
@@ -199,17 +198,13 @@ def test_a_part_of_a_card_that_was_changed_since_is_made_again(tmp_path):
     assert set(compare([tmp_path / "run"], sequences=4, keep=tmp_path / "kept")["seed"]) == {7}
 
 
-def test_what_a_killed_write_of_a_part_left_goes_once_no_other_writes(runs, tmp_path):
-    (tmp_path / ".writing-half").write_bytes(b"PAR1")
-    folder = os.open(tmp_path, os.O_RDONLY)
-    writer = threading.Thread(target=lambda: compare([runs / "none-0"], sequences=4, keep=tmp_path), daemon=True)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    writer.start()
-    writer.join(3)
-    assert writer.is_alive() and [file.name for file in tmp_path.iterdir()] == [".writing-half"]
-    os.close(folder)
-    writer.join()
-    assert [file.suffix for file in tmp_path.iterdir()] == [".parquet"]
+def test_what_a_killed_write_of_a_part_left_goes_and_what_another_is_writing_stays(runs, tmp_path):
+    half, living = (tmp_path / f".writing-{digit * 16}" for digit in "0f")
+    half.write_bytes(b"PAR1")
+    with living.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        compare([runs / "none-0"], sequences=4, keep=tmp_path)
+    assert sorted(file.suffix or file.name for file in tmp_path.iterdir()) == [".parquet", living.name]
 
 
 def test_same_command_same_bytes(runs, frame, tmp_path):

@@ -39,3 +39,11 @@ def completed(words: str) -> list[str]:
 )
 def test_bash_completes(words, offered):
     assert completed(words) == offered
+
+
+def test_the_tab_key_touches_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_mtime_ns
+    assert completed("workbench compare x --o") == ["--out"]
+    assert completed("workbench evaluate x --json e.json --seq") == ["--sequences"]
+    assert tmp_path.stat().st_mtime_ns == before

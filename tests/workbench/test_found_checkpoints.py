@@ -1,6 +1,8 @@
 """Folders that nobody may look into, or that miss a card. What is found elsewhere is in the tests of comparisons."""
 
 import errno
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch, name):
         find_checkpoints([tmp_path])
 
 
+NOBODY = 65534
 FINDERS = {
     "one checkpoint": find_checkpoint,
     "last steps": lambda run: find_checkpoints([run]),
@@ -36,6 +39,35 @@ FINDERS = {
     "a folder of runs": lambda run: find_checkpoints([run.parent]),
     "evaluate": lambda run: evaluate(run, sequences=2),
 }
+
+
+@pytest.fixture
+def run_of_another():
+    """A run in a folder that this user owns and, if that is root, may not read whatever its mode says."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, root = save_run(Path(folder), "run", steps=(10,)), os.geteuid() == 0
+        if root:
+            for path in (Path(folder), *Path(folder).rglob("*")):
+                os.chown(path, NOBODY, -1)
+            os.seteuid(NOBODY)
+        yield run
+        if root:
+            os.seteuid(0)
+        for path in (run, run / "checkpoints", run / "checkpoints" / "step_00000010"):
+            path.chmod(0o700)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o100])
+@pytest.mark.parametrize("locked", [".", "checkpoints", "checkpoints/step_00000010"])
+@pytest.mark.parametrize("find", FINDERS.values(), ids=FINDERS)
+def test_a_run_that_may_not_be_read_is_not_said_to_be_absent(run_of_another, find, locked, mode):
+    """To list `checkpoints` is needed, and to enter each folder."""
+    if mode == 0o100 and locked != "checkpoints":
+        find(run_of_another)
+        return
+    (run_of_another / locked).chmod(mode)
+    with pytest.raises(CheckpointError, match=r"run.*'? \(Permission denied\); make it readable, or give another path"):
+        find(run_of_another)
 
 
 @pytest.mark.parametrize("step", [10, 20])

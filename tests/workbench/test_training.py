@@ -207,8 +207,9 @@ def test_a_second_writer_is_refused_naming_the_first(tmp_path):
 
 def test_leftovers_of_a_kill_are_removed(tmp_path):
     run = train(small(steps=20), tmp_path / "run")
-    (run / "checkpoints" / ".writing-abc").mkdir()
-    (run / "checkpoints" / ".writing-abc" / "raw.safetensors").write_bytes(b"half")
+    for folder in (run, run / "checkpoints"):
+        (folder / ".writing-0123456789abcdef").mkdir()
+        (folder / ".writing-0123456789abcdef" / "raw.safetensors").write_bytes(b"half")
     (run / "metrics.jsonl").open("a").write('{"step": 30, "lo')
     train(small(), run)
     assert not list(run.rglob(".writing-*"))

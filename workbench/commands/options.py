@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from models.config import MOST, WeightsName
+from models.durable import require_writable, writing
 from models.streams import SEEDS
 from models.whole_numbers import MOST_COUNTED
 
@@ -30,26 +31,38 @@ def _possible_formats(text: str) -> str:
         raise typer.BadParameter(str(error)) from error
 
 
-def _possible_folder(folder: Path | None) -> Path | None:
-    """Asked before any work, which could not be written: a file where a folder is to be made."""
-    if folder is not None:
-        _require_folders(folder, (folder, *folder.parents))
+def _possible_folder(context: Any, folder: Path | None) -> Path | None:
+    """Asked before any work, which could not be written: a file where a folder is to be made, a disk that is read-only."""
+    if folder is not None and not context.resilient_parsing:  # that is the Tab key, which is to touch nothing
+        _require_place(folder, (folder, *folder.parents))
     return folder
 
 
-def _possible_file(file: Path | None) -> Path | None:
+def _possible_file(context: Any, file: Path | None) -> Path | None:
     """Likewise a folder, a pipe or a device where a file is to be written, or a file where its folder is to be."""
-    if file is not None:
-        _require_folders(file, file.parents)
-        if file.exists() and not file.is_file():
+    if file is not None and not context.resilient_parsing:
+        if _is_there(file) and file.exists() and not file.is_file():
             raise typer.BadParameter(f"cannot write {file}: it is no plain file, expected a file or nothing; give another")
+        _require_place(file, file.parents)
     return file
 
 
-def _require_folders(path: Path, places: Iterable[Path]) -> None:
-    there = next((place for place in places if place.exists()), None)
-    if there is not None and not there.is_dir():
+def _require_place(path: Path, places: Iterable[Path]) -> None:
+    """Raises typer.BadParameter or OSError where nothing can be made in the first of the places that is there."""
+    there = next(place for place in places if _is_there(place))
+    if not there.is_dir():
         raise typer.BadParameter(f"cannot write {path}: {there} is a file, expected a folder; give another")
+    with writing(path):
+        require_writable(there)
+
+
+def _is_there(place: Path) -> bool:
+    """Also a link that leads nowhere, in whose place no folder can be made. Raises OSError for a name that is too long."""
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def folder_option(help: str) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what is inside a checkpoint.")
 
-Out = Annotated[Path | None, folder_option("Folder for the tables and figures; the probe's name when not given.")]
+Out = Annotated[Path, folder_option("Folder for the tables and figures.")]
 BALANCE = ["length", "role", "displacement", "spread", "margin", "absent_spread", "misordered"]
 POWER_LAW = ["slope", "ci_low", "ci_high", "law", "tokens", "not_positive"]
 FitGames = Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Games to fit the probes on.")]
@@ -35,7 +35,7 @@ FitGames = Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Games to f
 @app.command("displacement")
 def displacement(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("displacement"),
     weights: Weights = "raw",
     sequences: Sequences = 256,
     formats: Formats = "html",
@@ -61,13 +61,13 @@ def displacement(
         )
     else:
         typer.echo("\nnot one layer, one head, attention only, without positions and norms: no tables, structure or identity")
-    _write(tables, figures, out or Path("displacement"), formats)
+    _write(tables, figures, out, formats)
 
 
 @app.command("dispersion")
 def dispersion(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("dispersion"),
     weights: Weights = "raw",
     sequences: Sequences = 500,
     formats: Formats = "html",
@@ -85,13 +85,13 @@ def dispersion(
     shown = rows.groupby(["length", "control"], sort=False)["value"].mean().unstack("control")
     typer.echo("normalised dispersion, mean over layers and heads ('none' is the model itself)")
     typer.echo(_text(shown, index=True))
-    _write(tables, figures, out or Path("dispersion"), formats)
+    _write(tables, figures, out, formats)
 
 
 @app.command("board-state")
 def board_state(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("board-state"),
     weights: Weights = "raw",
     fit_games: FitGames = 2000,
     test_games: Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Other games to measure them on.")] = 500,
@@ -106,7 +106,6 @@ def board_state(
     from probes.board_state import board_state as probe_board
     from workbench.probe_reports import board_figures
 
-    out = out or Path("board-state")
     frame = probe_board(
         checkpoint,
         parse_words(probes, KINDS, "--probes"),
@@ -128,7 +127,7 @@ def board_state(
 @app.command("interventions")
 def interventions(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("interventions"),
     weights: Weights = "raw",
     layers: Annotated[
         str | None, typer.Option(help="Where to edit, such as 3:5; the middle of the depth when not given.")
@@ -160,13 +159,13 @@ def interventions(
     typer.echo(
         "false positives + false negatives a case\n" + _text(frame[["method", "arm", "value", "ci_low", "ci_high", "cases"]])
     )
-    _write({"interventions": frame}, {"interventions": draw(frame)}, out or Path("interventions"), formats)
+    _write({"interventions": frame}, {"interventions": draw(frame)}, out, formats)
 
 
 @app.command("bracket-depth")
 def bracket_depth(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("bracket-depth"),
     weights: Weights = "raw",
     fit_sequences: Annotated[int, typer.Option(min=2, max=MOST_COUNTED, help="Sequences to fit the probe on.")] = 1000,
     sequences: Sequences = 500,
@@ -181,13 +180,13 @@ def bracket_depth(
     frame = probe(checkpoint, fit_sequences, sequences, seed, weights=weights, device=device, progress=True)
     by_layer = frame.groupby(["metric", "control", "layer"], dropna=False)["value"].mean().unstack("layer")
     typer.echo("mean over lengths, by layer\n" + _text(by_layer, index=True))
-    _write({"bracket-depth": frame}, {"bracket-depth": draw(frame)}, out or Path("bracket-depth"), formats)
+    _write({"bracket-depth": frame}, {"bracket-depth": draw(frame)}, out, formats)
 
 
 @app.command("vanishing-variance")
 def vanishing_variance(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("vanishing-variance"),
     weights: Weights = "raw",
     sequences: Annotated[int, typer.Option(min=20, max=MOST_COUNTED, help="How many fresh sequences to measure on.")] = 500,
     formats: Formats = "html",
@@ -203,13 +202,13 @@ def vanishing_variance(
     typer.echo(
         "slope of log spread on log length\n" + _text(slopes[["control", "site", "layer", "value", "ci_low", "ci_high"]])
     )
-    _write({"vanishing-variance": frame}, {"vanishing-variance": draw(frame)}, out or Path("vanishing-variance"), formats)
+    _write({"vanishing-variance": frame}, {"vanishing-variance": draw(frame)}, out, formats)
 
 
 @app.command("rank-collapse")
 def rank_collapse(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("rank-collapse"),
     weights: Weights = "raw",
     sequences: Sequences = 500,
     formats: Formats = "html",
@@ -223,13 +222,13 @@ def rank_collapse(
     frame = probe(checkpoint, sequences=sequences, seed=seed, weights=weights, device=device, progress=True)
     longest = frame[frame["length"] == frame["length"].max()]
     typer.echo(_text(longest[["control", "layer", "length", "value", "ci_low", "ci_high"]]))
-    _write({"rank-collapse": frame}, {"rank-collapse": draw(frame)}, out or Path("rank-collapse"), formats)
+    _write({"rank-collapse": frame}, {"rank-collapse": draw(frame)}, out, formats)
 
 
 @app.command("exchangeability")
 def exchangeability(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("exchangeability"),
     weights: Weights = "raw",
     sequences: Sequences = 500,
     lengths: Lengths = None,
@@ -251,13 +250,13 @@ def exchangeability(
         progress=True,
     )
     typer.echo(_text(frame[["pair", "length", "metric", "value", "ci_low", "ci_high"]]))
-    _write({"exchangeability": frame}, {"exchangeability": draw(frame)}, out or Path("exchangeability"), formats)
+    _write({"exchangeability": frame}, {"exchangeability": draw(frame)}, out, formats)
 
 
 @app.command("entropy-at-initialisation")
 def entropy_at_initialisation(
     checkpoint: Checkpoint,
-    out: Out = None,
+    out: Out = Path("entropy-at-initialisation"),
     sequences: Sequences = 100,
     formats: Formats = "html",
     seed: EvaluationSeed = 0,
@@ -271,7 +270,7 @@ def entropy_at_initialisation(
     longest = frame[frame["length"] == frame["length"].max()]
     typer.echo(_text(longest[["scale", "layer", "length", "value", "ci_low", "ci_high"]]))
     name = "entropy-at-initialisation"
-    _write({name: frame}, {name: draw(frame)}, out or Path(name), formats)
+    _write({name: frame}, {name: draw(frame)}, out, formats)
 
 
 def _text(frame: "pd.DataFrame", index: bool = False) -> str:

@@ -6,13 +6,15 @@ HTML files share one plotly.min.js beside them, so that they open without a netw
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseFigure
 
 from models.durable import write_file, writing
+from models.plain_file import as_path
 from workbench.figures.browser import HOW_TO_GET_A_BROWSER, Drawn, draw, find_browser
 from workbench.figures.cells import RASTER_DPI, with_cells
 from workbench.figures.drawn_data import drawn_data
@@ -41,15 +43,12 @@ def save_figures(
         width: lays static formats out for print (`for_print`); None leaves them as on the screen, as HTML always is.
 
     Where there is no browser (`possible_formats`) or it fails, HTML takes the place of static formats, and one warning says why
-    and what to do. Raises ValueError for an unknown format or width, and a name no file can have.
+    and what to do. Raises ValueError for an unknown format or width, a name no file can have, and what is no figure or path.
     """
     if width is not None and width not in WIDTHS:
         raise ValueError(f"unknown width '{width}'; choose from {', '.join(WIDTHS)}")
-    for name in figures:
-        if not name or Path(name).name != name:
-            raise ValueError(f"figure name '{name}' is no file name; use letters, digits and hyphens")
-    formats = possible_formats(formats)
-    folder = Path(folder)
+    _require_figures(figures)
+    formats, folder = possible_formats(formats), as_path(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
@@ -69,12 +68,24 @@ def save_figures(
     return written
 
 
+def _require_figures(figures: Mapping[str, go.Figure]) -> None:
+    if not isinstance(figures, Mapping):
+        raise ValueError(f"a {type(figures).__name__} is no dict of figures by name; give one, such as {{'margin': figure}}")
+    for name, figure in figures.items():
+        if not isinstance(name, str) or not name or Path(name).name != name:
+            raise ValueError(f"figure name '{name}' is no file name; use letters, digits and hyphens")
+        if not isinstance(figure, BaseFigure):  # a widget's, too
+            raise ValueError(f"figure '{name}' is a {type(figure).__name__}, expected a plotly figure; give a go.Figure")
+
+
 def possible_formats(formats: Sequence[str]) -> tuple[str, ...]:
     """Those of the formats that can be written here, in the order of `FORMATS`: without a Chrome or Chromium, HTML alone.
 
     Ask before long work: where a browser is missing, one warning says so and what to do. Raises ValueError for an unknown
-    format.
+    format, and what is no list.
     """
+    if isinstance(formats, str) or not isinstance(formats, Collection):
+        raise ValueError(f"formats {formats!r:.60} are no list; give a list of any of {', '.join(FORMATS)}")
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ValueError(f"unknown format '{unknown[0]}'; choose from {', '.join(FORMATS)}")
