@@ -65,6 +65,7 @@ class Setting:
 
 
 STUDY = {"vocab": 16, "width": 64, "head_width": 64, "batch": 128, "train_length": 4}
+HEADS = {"width": 64, "heads": 4, "head_width": 16}
 SETTINGS = (
     Setting("v32", {"vocab": 32, "batch": 256, "train_length": 8, "dropout_attention": 0.1}, folds=True),
     Setting("study_attention", STUDY | {"dropout_attention": 0.1}, folds=True, in_study=True),
@@ -72,6 +73,9 @@ SETTINGS = (
     Setting("study_embedding", STUDY | {"dropout_embedding": 0.1}, in_study=True),
     Setting("study_branch", STUDY | {"norm": "branch", "final_norm": True}, in_study=True),
     Setting("study_branch_all_sites", STUDY | {"norm": "branch"} | ALL_SITES, in_study=True),
+    Setting("heads_embedding", HEADS | {"vocab": 32, "batch": 128, "train_length": 16, "dropout_embedding": 0.1}),
+    Setting("heads_large_vocabulary", HEADS | {"vocab": 128, "batch": 32, "train_length": 64}),
+    Setting("large_vocabulary", {"vocab": 256, "width": 32, "head_width": 32, "batch": 16, "train_length": 128}),
     Setting("two_layers", STUDY | {"layers": 2}),
     Setting("two_layers_small", STUDY | {"layers": 2, "batch": 32}),
     Setting("two_layers_alone", STUDY | {"layers": 2}, members=1),

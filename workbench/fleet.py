@@ -63,8 +63,8 @@ class Fleet:
     the same masks). A member whose loss or gradient is no longer finite is marked in `diverged` and keeps the weights it had
     before that step; the others go on.
 
-    On the CPU one-layer attention-only models of the set complement take the path of `workbench/folded_model.py`, all else that
-    of `workbench/stacked_model.py`.
+    On the CPU one-layer attention-only models of the set complement take the path of `workbench/folded_model.py` where it pays,
+    all else that of `workbench/stacked_model.py`.
     """
 
     def __init__(self, configs: Sequence[TrainingConfig], device: Literal["cpu", "cuda"] = "cpu"):
@@ -85,7 +85,8 @@ class Fleet:
         self.optimizer = FleetOptimizer(self.configs, self.parameters)
         self.batches = MemberBatches(self.configs, self.task)
         self.masks = MemberMasks(self.configs, self.parameters.flat.dtype)
-        self.folded = device == "cpu" and folded_model.folds(first.model, first.task)
+        shape = (first.model, self.masks.rates, first.batch, first.train_length)
+        self.folded = device == "cpu" and folded_model.folds(first.model, first.task) and folded_model.pays(*shape)
         self.stacked_model = StackedModel(first.model, self.masks.rates, device)
 
     @property
@@ -123,8 +124,8 @@ class Fleet:
             arguments = (self.configs[0].model, parameters, sequences, self.batches.soft, by_site)
             losses, gradients = folded_model.losses_and_gradients(*arguments)
         else:
-            shares = self.batches.shares(sequences, self.parameters.flat.dtype)
-            losses, gradients = self.stacked_model.losses_and_gradients(parameters, sequences[:, :, :-1], shares, masks)
+            targets = self.batches.targets(sequences, self.parameters.flat.dtype)
+            losses, gradients = self.stacked_model.losses_and_gradients(parameters, sequences[:, :, :-1], targets, masks)
         self.optimizer.step(step, losses, torch.cat([gradients[name].flatten(1) for name in parameters], dim=1))
 
     def state(self, member: int, weights: WeightsName = "raw") -> dict[str, Tensor]:

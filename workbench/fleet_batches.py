@@ -21,16 +21,16 @@ from models.task import Task
 from models.transformer import DropoutSite, Transformer
 from workbench import fleet_draws
 from workbench.fleet_threads import for_members
+from workbench.stacked_model import Targets
 from workbench.trainer import dropout_seed
 from workbench.training_config import TrainingConfig
 
 Sequences = Int64[Tensor, "member batch train_length_plus_1"]
-Shares = Float[Tensor, "member batch position vocab"]
 Mask = Float[Tensor, "member batch ..."]
 
 
 class MemberBatches:
-    """The sequences of every member, and the share of each next token in its loss."""
+    """The sequences of every member, and what they are to predict."""
 
     def __init__(self, configs: Sequence[TrainingConfig], task: Task):
         """Sequences come on the configurations' device."""
@@ -54,18 +54,19 @@ class MemberBatches:
         for_members(fleet_draws.draw_permutations, members, *arguments)
         return sequences
 
-    def shares(self, sequences: Sequences, dtype: torch.dtype) -> Shares:
-        """Whose products with log probabilities, summed and negated, are the members' losses.
+    def targets(self, sequences: Sequences, dtype: torch.dtype) -> Targets:
+        """The next tokens, -100 where there is none; with soft members each token's share in the loss.
 
-        The token that came next has a share (hard), or each legal one the same (soft); positions without one have none, and a
-        member's shares sum to 1.
+        Products of shares and log probabilities, summed and negated, are the losses. The token that came next has a share
+        (hard), or each legal one the same (soft); positions without one have none, and a member's shares sum to 1.
         """
         tokens, following = sequences[:, :, :-1], sequences[:, :, 1:]
+        if not self.soft.any():
+            return following if self.task.pad is None else following.masked_fill(following == self.task.pad, -100)
         shares = torch.zeros(*following.shape, self.task.vocab, dtype=dtype, device=sequences.device)
         shares.scatter_(-1, following[..., None], 1.0)
-        if self.soft.any():
-            legal = self._legal(tokens[self.soft_members])
-            shares[self.soft_members] = legal.to(dtype) / legal.sum(dim=-1, keepdim=True).clamp(min=1)
+        legal = self._legal(tokens[self.soft_members])
+        shares[self.soft_members] = legal.to(dtype) / legal.sum(dim=-1, keepdim=True).clamp(min=1)
         if self.task.pad is None:
             return shares / following[0].numel()
         shares = shares.masked_fill((following == self.task.pad)[..., None], 0)
@@ -117,8 +118,7 @@ class MemberMasks:
         if not self.calls:
             return []
         if self.device != "cpu":
-            states = mix(self.seed_states + as_signed(GOLDEN * (step + 1)))
-            return self.counted(states, self.site_rates, self.counters)
+            return self.counted(mask_states(self.seed_states, step), self.site_rates, self.counters)
         members = len(self.configs)
         seeds = np.array([dropout_seed(config.seed, step) for config in self.configs], np.uint64)
         for_members(fleet_draws.seed_generators, members, seeds, self.states, self.used)
@@ -139,6 +139,11 @@ def kept(rates: Float[Tensor, "member"], drawn_in: torch.dtype, dtype: torch.dty
     bits = 53 if drawn_in == torch.float64 else 24
     thresholds = [math.ceil(rate * 2**bits) for rate in rates.to(drawn_in).tolist()]
     return np.array(thresholds, np.uint64), (1 / (1 - rates).to(dtype)).numpy()
+
+
+def mask_states(seed_states: Int64[Tensor, "member"], step: int) -> Int64[Tensor, "member"]:
+    """The stream state of sequence index `step` in each member's stream of dropout, from its `seed_state`."""
+    return mix(seed_states + as_signed(GOLDEN * (step + 1)))
 
 
 def mask_counters(shapes: Sequence[torch.Size]) -> list[Int64[Tensor, "..."]]:

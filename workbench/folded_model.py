@@ -19,10 +19,18 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from models.config import ModelConfig, TaskConfig
+from models.config import DropoutRates, ModelConfig, TaskConfig
 from models.transformer import DropoutSite
 from workbench import fleet_kernels
 from workbench.fleet_threads import for_members
+
+MOST_NUMBERS = 8
+"""Numbers in the tables and passed through compiled loops, for each number of the residual stream, up to which this path pays.
+
+Found by measurement: there both ways are about as fast, and far above it this one is two or three times slower.
+"""
+LOOPED, LOOPED_SCORES = 1 / 16, 1 / 3
+"""What a number that a loop over pairs of positions adds costs, of mixing and of scores, where one of a table costs 1."""
 
 Masks = Mapping[DropoutSite, Tensor]
 Parameters = Mapping[str, Tensor]
@@ -32,6 +40,23 @@ def folds(model: ModelConfig, task: TaskConfig) -> bool:
     """Whether this path can train a model: one attention-only layer without positions, on the set-complement task."""
     attention_only = model.layers == 1 and model.mlp_width == 0
     return attention_only and model.positions == "none" and task.name == "set-complement"
+
+
+def pays(model: ModelConfig, rates: DropoutRates, batch: int, length: int) -> bool:
+    """Whether this path is the faster one, for a batch of sequences of a length; `rates` as `_before_mixing` is given masks.
+
+    It is for small tables and few pairs of positions. Many heads, large vocabularies or long sequences are matrix products'.
+    """
+    by_token, positions, pairs = rates.embedding == 0, batch * length, batch * length * (length + 1) // 2
+    channels = model.vocab if _linear(model, rates.residual > 0) else model.width
+    tables = model.vocab * (channels + model.vocab) if by_token else positions * channels
+    looped = LOOPED * pairs * channels + (0 if by_token else LOOPED_SCORES * pairs * model.width)
+    return model.heads * (tables + looped) <= MOST_NUMBERS * positions * model.width
+
+
+def _linear(model: ModelConfig, drops_residual: bool) -> bool:
+    """Whether the unembedding can go before the sum over positions."""
+    return model.norm != "branch" and not model.final_norm and not drops_residual
 
 
 def losses_and_gradients(
@@ -106,8 +131,8 @@ def _before_mixing(
     branch_norm = _norm(p, "ln1_post") if model.norm == "branch" else None
     final_norm = _norm(p, "ln_final") if model.final_norm else None
     output, bias, unembed, unembed_bias = p["attn.W_O"], p["attn.b_O"], p["unembed.W_U"], p["unembed.b_U"][:, None]
-    linear = branch_norm is None and final_norm is None and "residual" not in masks
-    if linear:  # then the unembedding goes before the sum over positions
+    linear = _linear(model, "residual" in masks)
+    if linear:
         output, stream = output @ unembed[:, None], stream @ unembed
         bias = torch.baddbmm(unembed_bias, bias[:, None], unembed)[:, 0]
     values = _project(read, p["attn.W_V"], output, p["attn.b_V"])

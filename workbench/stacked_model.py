@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
@@ -19,6 +20,8 @@ from models.transformer import Transformer
 
 Stacked = Mapping[str, Tensor]
 """Parameters by name, each with a leading axis for the member."""
+
+Targets = Int64[Tensor, "*member batch position"] | Float[Tensor, "*member batch position vocab"]
 
 FEWEST_MAPPED = 4
 MOST_NUMBERS_MAPPED = 1 << 14
@@ -41,12 +44,13 @@ class StackedModel:
         self,
         parameters: Stacked,
         tokens: Int64[Tensor, "batch position"],
-        shares: Float[Tensor, "batch position vocab"],
+        targets: Targets,
         masks: Sequence[Tensor],
     ) -> Float[Tensor, ""]:
         upcoming = iter(masks)
         logits = functional_call(self.model, dict(parameters), (tokens, lambda site, rate, shape, like: next(upcoming)))
-        return -(logits.log_softmax(dim=-1) * shares).sum()
+        reduction = "sum" if targets.is_floating_point() else "mean"
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), reduction=reduction)
 
     def _mappable_loss(self, *arguments: Any) -> Float[Tensor, ""]:
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule
@@ -56,19 +60,22 @@ class StackedModel:
         self,
         parameters: Stacked,
         tokens: Int64[Tensor, "member batch position"],
-        shares: Float[Tensor, "member batch position vocab"],
+        targets: Targets,
         masks: Sequence[Float[Tensor, "member batch ..."]],
     ) -> tuple[Float[Tensor, "member"], dict[str, Tensor]]:
-        """Each member's loss in nats a position, and its gradient by parameter name."""
+        """Each member's loss in nats a position, and its gradient by parameter name.
+
+        Targets are the next tokens, -100 where there is none, or shares of all tokens in the member's loss, which sum to 1.
+        """
         small = tokens[0].numel() * self.model.config.width <= MOST_NUMBERS_MAPPED
         if self.on_gpu or (small and len(tokens) >= FEWEST_MAPPED):
-            gradients, losses = self._mapped(dict(parameters), tokens, shares, list(masks))
+            gradients, losses = self._mapped(dict(parameters), tokens, targets, list(masks))
             return losses, gradients
         gradients = {name: torch.empty_like(tensor) for name, tensor in parameters.items()}
-        losses = shares.new_empty(len(tokens))
+        losses = next(iter(gradients.values())).new_empty(len(tokens))
         for member in range(len(tokens)):
             own = {name: tensor[member].detach().requires_grad_() for name, tensor in parameters.items()}
-            loss = self._loss(own, tokens[member], shares[member], [mask[member] for mask in masks])
+            loss = self._loss(own, tokens[member], targets[member], [mask[member] for mask in masks])
             losses[member] = loss.detach()
             for name, gradient in zip(own, torch.autograd.grad(loss, list(own.values()), materialize_grads=True), strict=True):
                 gradients[name][member] = gradient

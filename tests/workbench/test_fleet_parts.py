@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.config import DropoutRates
-from models.random_stream import as_signed, draw_scalar
+from models.random_stream import as_signed, draw_scalar, seed_state
 from models.tasks import make_task
 from models.transformer import Transformer
 from workbench import fleet_draws, fleet_kernels, folded_model
-from workbench.fleet_batches import MemberBatches, counted_masks, mask_counters, stacked_permutations
+from workbench.fleet_batches import MemberBatches, counted_masks, mask_counters, mask_states, stacked_permutations
 from workbench.fleet_optimizer import member_rates, update_members, update_members_compiled
 from workbench.stacked_model import FEWEST_MAPPED, StackedModel
 
@@ -40,21 +40,22 @@ def random_members(config, sites, members=MEMBERS):
     return parameters, sequences, masks
 
 
-def shares_of(sequences, soft):
-    """Shares in the loss, from the task's own legality."""
+def targets_of(sequences, soft):
+    """What a fleet of such members learns: next tokens or, where one is soft, shares from the task's own legality."""
     configs = [member(seed=i, batch=sequences.shape[1], targets="soft" if each else "hard") for i, each in enumerate(soft)]
-    return MemberBatches(configs, make_task(configs[0].task)).shares(sequences, torch.float64)
+    return MemberBatches(configs, make_task(configs[0].task)).targets(sequences, torch.float64)
 
 
 @pytest.mark.parametrize("sites", [(), ("attention",), ("embedding",), ("residual",), ("embedding", "attention", "residual")])
 @pytest.mark.parametrize("shape", FOLDED)
-def test_both_paths_have_the_same_losses_and_gradients(shape, sites):
-    config, soft = member(**FOLDED[shape]).model, np.array([False, True, False])
+@pytest.mark.parametrize("soft", [(False, True, False), (False, False, False)], ids=["one soft", "hard"])
+def test_both_paths_have_the_same_losses_and_gradients(shape, sites, soft):
+    config = member(**FOLDED[shape]).model
     parameters, sequences, masks = random_members(config, sites)
     general = StackedModel(config, DropoutRates(**dict.fromkeys(sites, 0.3)), "cpu")
-    shares = shares_of(sequences, soft)
-    expected_losses, expected = general.losses_and_gradients(parameters, sequences[:, :, :-1], shares, list(masks.values()))
-    losses, gradients = folded_model.losses_and_gradients(config, parameters, sequences, soft, masks)
+    targets = targets_of(sequences, soft)
+    expected_losses, expected = general.losses_and_gradients(parameters, sequences[:, :, :-1], targets, list(masks.values()))
+    losses, gradients = folded_model.losses_and_gradients(config, parameters, sequences, np.array(soft), masks)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-12)
     assert gradients.keys() == expected.keys()
     for name, gradient in gradients.items():
@@ -72,13 +73,15 @@ def test_folded_logits_are_the_plain_models(shape):
         torch.testing.assert_close(logits[i], model(sequences[i]), rtol=0, atol=1e-11 * float(logits.detach().abs().max()))
 
 
+@pytest.mark.parametrize("soft", [(True, False, True, False), (False,) * 4], ids=["two soft", "hard"])
 @pytest.mark.parametrize("members", [FEWEST_MAPPED - 1, FEWEST_MAPPED], ids=["one after another", "mapped"])
-def test_the_general_path_has_the_gradients_of_the_plain_model_with_its_own_masks(members):
+def test_the_general_path_has_the_gradients_of_the_plain_model_with_its_own_masks(members, soft):
     config = member(layers=2, mlp_width=6, norm="pre", dropout_residual=0.5).model
     parameters, sequences, _ = random_members(config, (), members)
-    tokens, shares = sequences[:, :, :-1], shares_of(sequences, (True, False, True, False)[:members])
+    tokens, targets = sequences[:, :, :-1], targets_of(sequences, soft[:members])
+    shares = targets if any(soft) else F.one_hot(targets, VOCAB).double() / (BATCH * LENGTH)
     masks = [torch.rand(members, BATCH, LENGTH, config.width).double() for _ in range(4)]
-    losses, gradients = StackedModel(config, config.dropout, "cpu").losses_and_gradients(parameters, tokens, shares, masks)
+    losses, gradients = StackedModel(config, config.dropout, "cpu").losses_and_gradients(parameters, tokens, targets, masks)
     for i in range(members):
         model = Transformer(config).double().train()
         model.load_state_dict({name: tensor[i] for name, tensor in parameters.items()})
@@ -97,7 +100,7 @@ def test_cross_entropy_is_torchs(dtype):
     logits = (torch.randn(2, 300, LENGTH, VOCAB, generator=generator) * 30).to(dtype)
     logits[0, 0, 0] = torch.tensor([0.0, -1000.0, 5.0, -1e30, 88.0, 0.0, 0.0])
     leaf = logits.clone().requires_grad_()
-    shares = shares_of(sequences, (False, True)).to(dtype)
+    shares = targets_of(sequences, (False, True)).to(dtype)
     expected = -(leaf.log_softmax(dim=-1) * shares).sum(dim=(1, 2, 3))
     expected.sum().backward()
     losses, gradients = folded_model.cross_entropy(logits, sequences, np.array([False, True]))
@@ -129,16 +132,16 @@ def test_masks_follow_torchs_generator(seed, count, rate, double):
 
 
 @given(seed=st.integers(0, 2**32 - 1), step=st.integers(1, 10**6), batch=st.integers(1, 40), soft=st.booleans())
-def test_sequences_are_the_tasks_and_shares_its_legal_tokens(seed, step, batch, soft):
+def test_sequences_are_the_tasks_and_targets_its_next_or_its_legal_tokens(seed, step, batch, soft):
     config = member(seed=seed, batch=batch, targets="soft" if soft else "hard")
     task = make_task(config.task)
     expected = task.sequences(seed, (step - 1) * batch, batch)[:, :5]
     batches = MemberBatches([config], task)
     sequences = batches.draw(step)
     assert torch.equal(sequences[0], expected)
-    wanted = task.legal(expected[:, :-1]).double() if soft else F.one_hot(expected[:, 1:], 7).double()
-    wanted = wanted / wanted.sum(dim=-1, keepdim=True) / (batch * 4)
-    torch.testing.assert_close(batches.shares(sequences, torch.float64)[0], wanted, rtol=1e-12, atol=0)
+    legal = task.legal(expected[:, :-1]).double()
+    wanted = legal / legal.sum(dim=-1, keepdim=True) / (batch * 4) if soft else expected[:, 1:]
+    torch.testing.assert_close(batches.targets(sequences, torch.float64)[0], wanted, rtol=1e-12, atol=0)
 
 
 def test_what_a_gpu_draws_has_the_same_sequences():
@@ -155,17 +158,16 @@ def test_counted_masks_are_draws_of_the_stream():
     assert bool((torch.cat([first[1].flatten(), second[1]]) == 1).all())
     assert set(second[0].tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
     assert float((second[0] == 0).double().mean()) == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / 4000))
-    state = draw_scalar(5, 9, 0)  # any 64 bits
-    masks = counted_masks(torch.tensor([as_signed(state)]), [torch.tensor([0.5])] * 2, mask_counters([torch.Size((4, 8))] * 2))
-    mixed = [_splitmix(state, counter) >> 40 for counter in range(64)]
-    assert [value > 0 for mask in masks for value in mask[0].flatten().tolist()] == [draw >= 2**23 for draw in mixed]
 
 
-def _splitmix(state: int, counter: int) -> int:
-    z = (state + 0x9E3779B97F4A7C15 * (counter + 1)) % 2**64
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
-    return z ^ (z >> 31)
+@pytest.mark.parametrize("step", [1, 900])
+def test_a_step_has_masks_of_its_own_which_are_draws_of_the_members_streams(step):
+    seeds = (5, 2**63)
+    states = mask_states(torch.tensor([as_signed(seed_state(seed)) for seed in seeds]), step)
+    masks = counted_masks(states, [torch.tensor([0.5, 0.5])] * 2, mask_counters([torch.Size((4, 8))] * 2))
+    for i, seed in enumerate(seeds):
+        expected = [draw_scalar(seed, step, counter) >= 2**63 for counter in range(64)]
+        assert [value > 0 for mask in masks for value in mask[i].flatten().tolist()] == expected
 
 
 @pytest.mark.parametrize("step", [1, 7])
