@@ -31,12 +31,16 @@ FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """A compiled loop; `unwrap` takes off what a run-time type checker put around it, which numba cannot compile."""
-    return njit(nogil=True, cache=True, fastmath=FAST)(unwrap(function))
+    """A compiled loop; `unwrap` takes off what a run-time type checker put around it, which numba cannot compile.
+
+    All is inlined. A function that is called is compiled anew into every kernel that calls it, in another order of sums, and of
+    these a process would take for all the one it happened to load first: the same command would give other bytes.
+    """
+    return njit(nogil=True, cache=True, forceinline=True, fastmath=FAST)(unwrap(function))
 
 
 def _inlined(function: Callable[..., Any]) -> Any:
-    return njit(fastmath=FAST)(unwrap(function))
+    return njit(forceinline=True, fastmath=FAST)(unwrap(function))
 
 
 @_inlined
@@ -109,7 +113,8 @@ def _exponentials(x, power, exponent, shift, bias, least, ln2_high, ln2_low):
         x[i] *= power[i]
 
 
-_exponentials = njit(fastmath={"contract"})(unwrap(_exponentials))  # the two halves of ln 2 must not be summed first
+# the two halves of ln 2 must not be summed first
+_exponentials = njit(forceinline=True, fastmath={"contract"})(unwrap(_exponentials))
 
 
 @_inlined
@@ -335,7 +340,7 @@ def _greatest(logits, m, b, s):
     return greatest
 
 
-_greatest = njit(fastmath=True)(unwrap(_greatest))  # without NaN in mind it vectorises
+_greatest = njit(forceinline=True, fastmath=True)(unwrap(_greatest))  # without NaN in mind it vectorises
 
 
 @kernel
