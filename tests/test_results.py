@@ -14,7 +14,7 @@ from workbench.study_report import MAKERS
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results"
-SLOW_TABLES = ("claims", "averaging", "dropout", "importances", "partial-dependence")
+SLOW_TABLES = ("claims", "claims-by-width", "by-width", "averaging", "dropout", "importances", "partial-dependence")
 
 
 def test_a_row_of_the_displacement_table_is_what_its_script_measures():

@@ -7,7 +7,7 @@ import json
 import lzma
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,12 @@ class StudyTables:
     def finished(self) -> pd.DataFrame:
         """The trials that did not diverge."""
         return self.trials[self.trials["diverged"].isna()]
+
+    def among(self, chosen: pd.Series) -> "StudyTables":
+        """The same search as if it had only the trials for which `chosen`, by number, is true."""
+        numbers = chosen.index[chosen]
+        curves, outcomes = (table[table["number"].isin(numbers)] for table in (self.curves, self.outcomes))
+        return replace(self, trials=self.trials.loc[numbers], curves=curves, outcomes=outcomes)
 
 
 def read_studies(storage: str) -> list[StudyTables]:

@@ -164,8 +164,12 @@ def _averaging_claims(tables: StudyTables) -> Iterator[Claim]:
                 if soft.trials >= 2:
                     what = f"{OUTCOMES[outcome].label}, {region} the training length, change on sampled − on uniform targets"
                     shrinks.append(Check(what, hard - soft, BELOW_ZERO))
-            statement = f"Without label noise (uniform targets) {weights.upper()} helps less {region} the training length"
-            yield Claim("controls", statement, shrinks)
+            yield Claim("controls", less_without_noise(weights, region), shrinks)
+
+
+def less_without_noise(weights: str, region: str) -> str:
+    """The statement of the control of "noisy updates"; `study_scales` has its errors on a second scale."""
+    return f"Without label noise (uniform targets) {weights.upper()} helps less {region} the training length"
 
 
 def _dropout_claims(tables: StudyTables) -> Iterator[Claim]:

@@ -1,4 +1,4 @@
-"""Intervals over trials: bootstrap of means, regression coefficients, rank correlations and best-k, all with one seed.
+"""Intervals over trials: bootstrap of means, medians, regression coefficients, rank correlations and best-k, with one seed.
 
 The trial is the unit that is drawn again: its seed and its parameters are what another search would have changed. Not for:
 intervals over sequences (`workbench/intervals.py`), whose Poisson weights are used here.
@@ -44,7 +44,9 @@ class Estimate:
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The difference of two estimates whose replicates drew the same trials with the same weights, or disjoint trials."""
-        return Estimate(self.value - other.value, self.replicates - other.replicates, self.trials + other.trials)
+        with np.errstate(invalid="ignore"):  # two infinite ones tell nothing of their difference
+            replicates = self.replicates - other.replicates
+        return Estimate(self.value - other.value, replicates, self.trials + other.trials)
 
 
 def trial_weights(numbers: np.ndarray) -> Iterator[Float[np.ndarray, "replicate trial"]]:
@@ -98,6 +100,14 @@ def _shift_and_error(
         variance = weights @ centred**2 / drawn - shift**2
     tied = variance <= np.finfo(float).eps * np.max(centred**2)  # nothing but rounding
     return shift, np.where(tied, 0, np.sqrt(np.where(tied, 0, variance) / drawn))
+
+
+def median(values: Float[np.ndarray, "trial"]) -> Estimate:
+    """The median over trials; those of two rows of values, of the same trials in the same order, can be subtracted."""
+    if len(values) == 0:
+        return Estimate(np.nan, np.full(RANK_REPLICATES, np.nan), 0)
+    again = np.random.default_rng(SEED).integers(0, len(values), (RANK_REPLICATES, len(values)))
+    return Estimate(float(np.median(values)), np.median(values[again], axis=1), len(values))
 
 
 def regression(

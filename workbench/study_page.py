@@ -1,6 +1,7 @@
 """The report of a study as one HTML page that opens without a network: verdicts, numbers, figures, provenance.
 
-A pure function of tables and figures. Every number that a verdict rests on stands beside its intervals.
+A pure function of tables and figures. Every number that a verdict rests on stands beside its intervals. Exploratory tables are
+closed until somebody opens them, searches the page for what is in them, or prints it.
 """
 
 from collections.abc import Mapping
@@ -15,11 +16,43 @@ from workbench.html_page import PACKAGES, STYLE, html_figures, html_page, html_t
 from workbench.intervals import CONFIDENCE
 from workbench.search_space import BATCHES, DROPOUT, ETA, KAPPA, LEARNING_RATE, NORMS, SOFT_SHARE, WEIGHT_DECAY
 from workbench.study import OUTCOMES, StudyTables
+from workbench.study_scales import scale_notes
+from workbench.study_summary import summary
 
 VERDICT_STYLE = """
 .verdict { font-weight: 600; white-space: nowrap; } .supported { color: #00684c; } .mixed { color: #8a5a00; }
 .not-supported { color: #a33b00; } td.words { white-space: normal; min-width: 44ch; }
+details { margin: 0.5rem 0; } summary { cursor: pointer; font-weight: 600; }
 """
+
+PRINTED_OPEN = """<script>
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+</script>"""
+
+EXPLORATORY = {
+    "learned": "How many trials learned the task, by width and targets, raw weights",
+    "claims-by-width": "Verdicts by width",
+    "by-width": "Averaging (sampled targets) and dropout (raw weights) by width",
+    "averaging-by-shape": "Averaging by train length and width, sampled targets",
+    "averaging": "Averaging on the same trajectory",
+    "averaging-by-setting": "Averaging by how it was set, sampled targets",
+    "control-scales": "The control without label noise on two scales",
+    "dropout": "Dropout at each site",
+    "rank-correlations": "Rank correlations with dropout rates, raw weights",
+    "best": "The best trials with and without each remedy",
+    "importances": "Importances",
+    "lead": "What a prototype of the search had seen",
+}
+"""The tables that the report shows beside the claims, with their headings."""
+
+SIDE_BY_SIDE = {
+    "learned": "width",
+    "claims-by-width": "width",
+    "by-width": "width",
+    "control-scales": "targets",
+    "lead": "width",
+}
+"""Tables whose values stand beside one another by a column; how many trials each rests on is in the file."""
 
 READING = """
 <p>Each trial is one small transformer with parameters and seed of its own, drawn at random and independently of each other.
@@ -40,13 +73,18 @@ correction: that it is better than scaled raw weights does not tell which of the
 alike does (searches made before this was measured lack it).</li>
 <li><b>Averages were drawn from wide ranges</b>, and a mean over all trials is one over those ranges. What an average does at a
 given setting is in the table by how it was set.</li>
+<li><b>Widths differ in whether they learn the task at all</b>, which the verdicts pool. The tables by width tell them apart;
+their difference is the wide models' effect less the narrow ones'. Verdicts by width are judged as wide as those of all
+trials, of which each width has half: more of their checks are open for that alone.</li>
+<li><b>Scale-dependent</b> is said of a control without label noise whose answer is opposite for factors (log10, on which the
+claims are judged) and for plain differences, each with its whole 95 % interval. Plain differences were added after the factors
+had been seen.</li>
 </ul>
 """
 
 
 def study_page(
     tables: StudyTables,
-    claims: pd.DataFrame,
     results: Mapping[str, pd.DataFrame],
     figures: Mapping[str, go.Figure],
     command: str,
@@ -55,24 +93,28 @@ def study_page(
 
     Args:
         tables: the search.
-        claims: `study_claims.claim_table`.
-        results: further tables by heading, each with `value`, `ci_low` and `ci_high`, or those of `best_table`.
+        results: its tables by name of the file: `claims`, and those of `EXPLORATORY`.
         figures: by name.
         command: the commands that make the search and this page again.
     """
-    title = f"Random hyperparameter search: set complement, v = {tables.space.vocab}"
+    title, claims = f"Random hyperparameter search: set complement, v = {tables.space.vocab}", results["claims"]
     parts = [
         f"<p>Made by <code>{escape(command)}</code></p>",
         f"<h1>{escape(title)}</h1>",
-        _in_short(tables),
+        _what_was_done(tables),
+        "<h2>In short</h2>",
+        f"<ul>{''.join(f'<li>{sentence}</li>' for sentence in summary(claims, results['learned']))}</ul>",
         "<h2>Verdicts</h2>",
-        _verdict_table(claims),
+        _verdict_table(claims, scale_notes(results["control-scales"])),
         _comparisons_note(claims),
         "<h2>How to read the numbers</h2>",
         READING,
         "<h2>The numbers behind each verdict</h2>",
         *_checks(claims),
-        *(f"<h2>{escape(name)}</h2>{_table(table)}" for name, table in results.items()),
+        "<h2>Exploratory tables</h2>",
+        "<p>Their 95 % intervals are not widened for their number. Each is a file beside this page.</p>",
+        *(_closed(name, heading, results) for name, heading in EXPLORATORY.items()),
+        PRINTED_OPEN,
         "<h2>Figures</h2>",
         *html_figures(figures),
         "<h2>What was drawn</h2>",
@@ -82,7 +124,7 @@ def study_page(
     return html_page(title, STYLE + VERDICT_STYLE, parts)
 
 
-def _in_short(tables: StudyTables) -> str:
+def _what_was_done(tables: StudyTables) -> str:
     diverged = len(tables.trials) - len(tables.finished)
     steps, drawn = tables.space.steps, tables.trials
     lengths = " or ".join(str(length) for length in sorted(drawn["train_length"].unique()))
@@ -95,12 +137,13 @@ def _in_short(tables: StudyTables) -> str:
     )
 
 
-def _verdict_table(claims: pd.DataFrame) -> str:
+def _verdict_table(claims: pd.DataFrame, notes: Mapping[str, str]) -> str:
     rows = []
     for (topic, statement), checks in claims.groupby(["topic", "statement"], sort=False):
         verdict = checks["verdict"].iloc[0]
         passes, opposed = (checks["passes"] == "passes").sum(), (checks["passes"] == "opposed").sum()
         words = f"{passes} of {len(checks)} checks pass" + (f", {opposed} show the opposite" if opposed else "")
+        words += f"; {notes[str(statement)]}" if statement in notes else ""
         rows.append(
             f'<tr><td>{escape(str(topic))}</td><td class="words">{escape(str(statement))}</td>'
             f'<td class="verdict {verdict.replace(" ", "-")}">{verdict}</td><td>{words}</td></tr>'
@@ -119,8 +162,8 @@ def _comparisons_note(claims: pd.DataFrame) -> str:
         "open. "
         "A claim is supported where all its checks pass, not supported where none does (which can mean too few trials), and "
         "mixed otherwise. That level is nominal: so far out in the tails intervals are approximations, and those of means of "
-        "skewed differences miss more often (the project's findings say how often). The tables further down are exploratory: "
-        "of their 95 % intervals one in twenty is expected to miss. "
+        "skewed differences miss more often (the project's findings say how often). Of the 95 % intervals of the exploratory "
+        "tables one in twenty is expected to miss. "
         "What of an importance is chance is told by shuffling the outcomes over the trials, of which one in twenty exceeds "
         "<i>chance</i>. Averaging settings cannot matter to raw weights."
     )
@@ -151,19 +194,39 @@ def _brackets(frame: pd.DataFrame, low: str, high: str) -> list[str]:
     return [f"[{number(a)}, {number(b)}]" for a, b in zip(frame[low], frame[high], strict=True)]
 
 
-def _table(table: pd.DataFrame) -> str:
-    """Numbers with their intervals beside them; outcomes in words."""
-    shown = table.copy()
+def _closed(name: str, heading: str, results: Mapping[str, pd.DataFrame]) -> str:
+    """A table that is closed at first."""
+    table = results[name]
+    if name == "claims-by-width":
+        everywhere = pd.concat([results["claims"].assign(width="all widths"), table])
+        table = everywhere[["statement", "width", "verdict"]].drop_duplicates().rename(columns={"verdict": "value"})
+    shown = _with_intervals(table)
+    if name in SIDE_BY_SIDE:
+        shown = _side_by_side(shown, SIDE_BY_SIDE[name])
+    words = f"{escape(heading)} ({len(shown):,} rows, {name}.csv)"
+    return f'<details id="{name}"><summary>{words}</summary>{html_table(shown, _text)}</details>'
+
+
+def _with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with their intervals beside them, as text; outcomes in words."""
+    shown = table.rename(columns={"ci_low": "value_low", "ci_high": "value_high"})
     if "outcome" in shown:
         shown["outcome"] = [OUTCOMES[name].label for name in shown["outcome"]]
-    for name, low, high in (
-        ("value", "ci_low", "ci_high"),
-        *((n, f"{n}_low", f"{n}_high") for n in ("with", "without", "difference")),
-    ):
-        if name in shown and low in shown:
-            shown[name] = [f"{number(v)} {b}" for v, b in zip(shown[name], _brackets(shown, low, high), strict=True)]
-            shown = shown.drop(columns=[low, high])
-    return html_table(shown, _text)
+    for name in [name for name in shown if f"{name}_low" in shown]:
+        brackets = _brackets(shown, f"{name}_low", f"{name}_high")
+        shown[name] = [f"{number(value)} {interval}" for value, interval in zip(shown[name], brackets, strict=True)]
+        shown = shown.drop(columns=[f"{name}_low", f"{name}_high"])
+    return shown
+
+
+def _side_by_side(shown: pd.DataFrame, column: str) -> pd.DataFrame:
+    """`value` by that column, in the order in which rows and columns come."""
+    rows = [name for name in shown if name not in (column, "value", "trials")]
+    wide = shown.set_index([*rows, column])["value"].unstack(column)
+    order = pd.MultiIndex.from_frame(shown[rows]).unique() if len(rows) > 1 else shown[rows[0]].unique()
+    named = {one: f"{column} {one}" for one in shown[column].unique() if not isinstance(one, str)}
+    wide = wide.reindex(index=order, columns=shown[column].unique()).rename(columns=named)
+    return wide.fillna("–").reset_index()
 
 
 def _text(value: Any) -> str:

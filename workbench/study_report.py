@@ -2,7 +2,7 @@
 
 OUT/set-complement-v16/report.html        verdicts, numbers, figures and provenance on one page
 OUT/set-complement-v16/trials.csv         parameters and outcomes, one row a trial
-OUT/set-complement-v16/TABLE.csv          claims, averaging, dropout, rank-correlations, best, importances, ...
+OUT/set-complement-v16/TABLE.csv          claims, learned, by-width, averaging, dropout, rank-correlations, best, ...
 OUT/set-complement-v16/figures/NAME.{html,pdf,svg,png}
 """
 
@@ -30,17 +30,26 @@ from workbench.study_effects import (
     partial_dependence,
     rank_table,
 )
+from workbench.study_lead import lead_table
 from workbench.study_page import study_page
+from workbench.study_scales import control_scales
+from workbench.study_shapes import averaging_by_shape, claims_by_width, learned_table, width_table
 
 MAKERS: Mapping[str, Callable[[StudyTables], pd.DataFrame]] = {
     "claims": lambda tables: claim_table(claims(tables)),
+    "claims-by-width": claims_by_width,
+    "learned": learned_table,
+    "by-width": width_table,
     "averaging": averaging_table,
     "averaging-by-setting": averaging_by_setting,
+    "averaging-by-shape": averaging_by_shape,
+    "control-scales": control_scales,
     "dropout": dropout_table,
     "rank-correlations": rank_table,
     "best": best_table,
     "importances": importance_table,
     "partial-dependence": lambda tables: partial_dependence(tables, *OBJECTIVE),
+    "lead": lead_table,
 }
 """What is computed of a search, by the name of its file."""
 
@@ -49,16 +58,6 @@ FEWEST = 32
 
 DRAWN = ("averaging-by-setting", "dropout", "partial-dependence", "importances")
 """The tables that figures are made of, as `study_figures` takes them."""
-
-IN_REPORT = {
-    "averaging": "Averaging on the same trajectory",
-    "averaging-by-setting": "Averaging by how it was set, sampled targets",
-    "dropout": "Dropout at each site",
-    "rank-correlations": "Rank correlations with dropout rates, raw weights",
-    "best": "The best trials with and without each remedy",
-    "importances": "Importances",
-}
-"""The tables that the report shows beside the claims, with their headings."""
 
 
 def write_study(url: str, out: str | os.PathLike[str], formats: Sequence[str], progress: bool = False) -> list[Path]:
@@ -80,8 +79,7 @@ def write_study(url: str, out: str | os.PathLike[str], formats: Sequence[str], p
             write_file(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
         figures = study_figures(tables, *(results[name] for name in DRAWN))
         save_figures(figures, folder / "figures", formats)
-        shown = {heading: results[name] for name, heading in IN_REPORT.items()}
-        page = study_page(tables, results["claims"], shown, figures, commands(tables, url, out))
+        page = study_page(tables, results, figures, commands(tables, url, out))
         reports.append(folder / "report.html")
         write_file(reports[-1], page.encode())
     return reports

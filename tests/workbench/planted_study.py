@@ -2,8 +2,8 @@
 
 Errors are equal at all lengths and times 10 to the power of: -1, +0.4 for residual dropout, -0.4 for attention dropout,
 nothing for embedding dropout, -0.3 for ema and bema on sampled targets, half of that for ema with bema's displacement, and
-noise of a trial and of each set of weights. Displacement falls as 1 / s without a norm and with a final one, and makes
-displacement x sqrt(sigma (1 - sigma)) constant with branch norm.
+noise of a trial and of each set of weights. At matched displacement attention dropout does nothing either. Displacement falls
+as 1 / s without a norm and with a final one, and makes displacement x sqrt(sigma (1 - sigma)) constant with branch norm.
 """
 
 import json
@@ -26,7 +26,8 @@ def planted_result(number: int, noise: float = 0.05) -> dict:
     random, drawn = np.random.default_rng(number), SPACE.parameters(number)
     level = -1 + EFFECT * ((drawn["dropout_residual"] > 0) - float(drawn["dropout_attention"] > 0)) + noise * random.normal()
     benefit = BENEFIT if drawn["targets"] == "hard" else 0.0
-    shift = {"raw": 0.0, "ema": benefit, "bema": benefit, RAW_TO_BEMA: 0.0, EMA_TO_BEMA: benefit / 2, RAW_TO_NEED: -0.1}
+    shift = {"raw": 0.0, "ema": benefit, "bema": benefit, RAW_TO_BEMA: 0.0, EMA_TO_BEMA: benefit / 2}
+    shift[RAW_TO_NEED] = -0.1 + EFFECT * (drawn["dropout_attention"] > 0)
     metrics = {}
     for weights, change in shift.items():
         error = 10 ** (level + change + 0.2 * noise * (random.normal() if change else 0))

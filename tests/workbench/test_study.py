@@ -15,6 +15,7 @@ from workbench.study import REGIONS, read_studies, region_outcomes, study_tables
 from workbench.study_effects import (
     averaging_by_setting,
 )
+from workbench.study_page import EXPLORATORY
 from workbench.study_report import commands, trial_table, write_study
 
 from .planted_study import BENEFIT, SPACE, TRIALS, planted_result, planted_study
@@ -97,6 +98,11 @@ def test_the_command_writes_tables_figures_and_a_page_without_a_number_unexplain
     assert body.index("workbench search set-complement --vocab 16 --trials 40 --steps 100") < body.index("<h1>")
     assert all(statement.replace("'", "&#x27;") in body for statement in written["statement"])
     assert f"{len(written)} checks" in body
+    short = body[body.index("In short") : body.index("Verdicts</h2>")]
+    assert short.count("<li>") == 5 and "learned the task" in short and "EMA predicts better" in short
+    assert "Dropout lowers the normalised dispersion" in short and "attention site" in short
+    assert body.count("<details ") == body.count("</details>") == len(EXPLORATORY)
+    assert "<details open" not in body and "beforeprint" in body
     assert "1 of them diverged" in body
     assert len(list((folder / "figures").glob("*.html"))) == 6
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from workbench.study import study_tables
 from workbench.study_claims import (
@@ -53,11 +54,13 @@ def test_verdicts_tell_what_was_planted(table):
     assert of("attention site improves prediction beyond") == "supported"
     assert of("residual site improves prediction beyond") == "not supported"
     assert of("embedding site improves prediction beyond") == "not supported"
+    assert of("attention site improves prediction at matched displacement") == "not supported"  # planted as trained alone
     assert of("residual site lowers the normalised") == "not supported"
     assert of("Without a norm displacement decays") == "supported"
     assert of("attention's output flattens") == "supported"
     assert of("attention's output makes displacement") == "supported"
     assert of("before the unembedding flattens") == "not supported"
+    assert of("before the unembedding makes displacement") == "not supported"
 
 
 def test_the_opposite_of_a_claim_is_told_from_the_absence_of_an_effect(table):
@@ -69,10 +72,21 @@ def test_the_opposite_of_a_claim_is_told_from_the_absence_of_an_effect(table):
 
 def test_every_number_has_both_intervals_and_the_simultaneous_one_is_wider(table):
     assert table[["value", "ci_low", "ci_high", "wide_low", "wide_high"]].notna().all(axis=None)
-    assert (table["wide_low"] <= table["ci_low"]).all()
-    assert (table["wide_high"] >= table["ci_high"]).all()
+    spread = table["ci_low"] < table["ci_high"]
+    assert spread.mean() > 0.9
+    assert (table["wide_low"] < table["ci_low"])[spread].all()
+    assert (table["wide_high"] > table["ci_high"])[spread].all()
     assert (table["ci_low"] <= table["value"]).all()
     assert (table["value"] <= table["ci_high"]).all()
+
+
+def test_an_effect_is_judged_by_the_interval_that_is_wide_enough_for_all_checks():
+    estimate = Estimate(-2.5, stats.norm.ppf((np.arange(2000) + 0.5) / 2000, loc=-2.5), 30)
+    check = Check("it", estimate, BELOW_ZERO)
+    alone, among_many = claim_table([Claim("", "", [check])]), claim_table([Claim("", "", [check] * 80)])
+    assert (alone["passes"] == "passes").all() and (alone["verdict"] == "supported").all()
+    assert (among_many["ci_high"] < 0).all() and (among_many["wide_high"] > 0).all()
+    assert (among_many["passes"] == "open").all() and (among_many["verdict"] == "not supported").all()
 
 
 def test_displacements_without_a_logarithm_have_no_slope(tables):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.search_result import EMA_TO_BEMA, RAW_TO_BEMA
@@ -40,6 +41,22 @@ def test_dropout_effects_are_those_planted(tables):
         terms.drop(columns=[name for name in terms if name.startswith("dropout") or name == "constant"]).mean().abs().max()
         < 1e-9
     )
+
+
+def test_the_regression_holds_equal_everything_that_was_drawn(tables):
+    """An outcome without noise that depends on all of it: the sites' effects come out to the last digits or not at all."""
+    drawn = tables.finished
+    rate = np.log10(drawn["learning_rate"])
+    value = EFFECT * (drawn["dropout_residual"] > 0) + 3 * (drawn["targets"] == "soft") + 2 * (rate + 2.5) ** 2 - rate
+    value += np.log10(drawn["weight_decay"]) + (drawn["norm"] == "branch") - 2.0 * (drawn["norm"] == "final")
+    for name in ("width", "batch", "train_length"):
+        value += 0.01 * drawn[name].astype(float)
+    outcomes = pd.DataFrame(
+        {"number": drawn.index, "weights": "raw", "region": "beyond", "outcome": "misordered", "value": value}
+    )
+    effects = dropout_effects(replace(tables, outcomes=outcomes))
+    found = {site: effects[site, "misordered", "beyond"].value for site in SITES}
+    assert found == pytest.approx({"embedding": 0, "attention": 0, "residual": EFFECT}, abs=1e-9)
 
 
 def test_averaging_table_gives_the_paired_benefit_by_targets(tables):

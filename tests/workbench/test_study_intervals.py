@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.study_intervals import Estimate, best_mean, mean, rank_correlation, regression
+from workbench.study_intervals import Estimate, best_mean, mean, median, rank_correlation, regression
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
@@ -31,6 +31,17 @@ def test_a_mean_of_equal_values_is_certain_and_one_that_differs_is_not():
     assert mean(np.full(9, 0.3), np.arange(9)).interval() == (0.3, 0.3)
     low, high = mean(np.array([0.0] * 8 + [1.0]), np.arange(9)).interval()
     assert low < 0 and high == np.inf  # a third of the replicates has not seen the one that differs
+
+
+def test_the_interval_of_a_median_is_that_of_order_statistics():
+    values = np.random.default_rng(6).permutation(np.arange(1, 101.0))
+    estimate = median(values)
+    low, high = estimate.interval()
+    assert estimate.value == 50.5 and estimate.trials == 100
+    exact = stats.binom.ppf((0.025, 0.975), 100, 0.5)  # the 40th and the 61st of 100 enclose it in 95 % of samples
+    assert [low, high] == pytest.approx([exact[0], exact[1] + 1], abs=1.5)
+    assert (median(values + 3) - estimate).interval() == (3, 3)
+    assert np.isnan([median(np.empty(0)).value, *median(np.empty(0)).interval()]).all()
 
 
 def test_wider_confidence_gives_wider_intervals_and_no_trials_give_none():
