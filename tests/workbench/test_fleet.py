@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -114,6 +116,31 @@ def test_two_threads_give_the_weights_of_one(sites):
     assert torch.get_num_threads() == 1
     for name, tensor in states[0].items():
         torch.testing.assert_close(states[1][name], tensor, rtol=1e-5, atol=1e-7, msg=name)
+
+
+TRAINED = """
+import hashlib, sys
+from workbench.fleet import Fleet
+from workbench.search_space import SearchSpace
+
+space = SearchSpace(vocab=12, steps=200, seed=3)
+if "another before" in sys.argv:
+    Fleet([space.config(number) for number in (7, 37)]).run(3)
+fleet = Fleet([space.config(number) for number in (16, 19)])
+fleet.run(20)
+print(hashlib.sha256(fleet.parameters.flat.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_a_fleet_has_the_same_bytes_whatever_the_process_compiled_loaded_or_trained_before(tmp_path):
+    """At sizes where a function compiled into two kernels in two ways gave other bytes by which was loaded first."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    seen = []
+    for before in ("compiled", "loaded", "another before", "another before"):
+        done = subprocess.run([sys.executable, "-c", TRAINED, before], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        seen.append(done.stdout)
+    assert len(set(seen)) == 1
 
 
 def test_a_diverged_member_is_frozen_and_the_others_go_on(tmp_path):
