@@ -18,7 +18,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        if error.errno is None:  # `_create` has said it in a sentence
+        if error.errno is None:  # `_give_name` has said it in a sentence
             raise
         raise NotADirectoryError(f"cannot write {path}: {error.filename} is a file, expected a folder; give another") from error
     except OSError as error:
@@ -59,6 +59,32 @@ def _replace(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
 
 
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill within with `write_file` and `write_folder`, under a temporary name: it gets its own at the end.
+
+    For what is too much to hold in memory; else `write_folder`. Its parent is there. An exception leaves nothing.
+    Raises FileExistsError where the folder exists already, and as `writing` does.
+    """
+    with temporary_sibling(folder.parent, _make_folder) as temporary:
+        yield temporary
+        with writing(folder):
+            _sync_folder(temporary)
+            _give_name(temporary, folder)
+
+
+def _make_folder(path: Path) -> None:
+    with writing(path):
+        path.mkdir()
+
+
+def _give_name(temporary: Path, folder: Path) -> None:
+    if folder.exists():  # rename would replace an empty folder silently
+        raise FileExistsError(f"{folder} exists already; choose another folder or delete it first")
+    temporary.rename(folder)
+    _sync_folder(folder.parent)
+
+
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Creates a folder of files atomically. Raises FileExistsError, and leaves all as it was, where it exists already.
 
@@ -90,10 +116,7 @@ def _create(folder: Path, files: Mapping[str, bytes], instead: bool = False) -> 
         try:
             if instead:
                 folder.rename(old)
-            elif folder.exists():  # rename would replace an empty folder silently
-                raise FileExistsError(f"{folder} exists already; choose another folder or delete it first")
-            temporary.rename(folder)
-            _sync_folder(folder.parent)
+            _give_name(temporary, folder)
         except BaseException:
             if old.exists() and not folder.exists():
                 old.rename(folder)

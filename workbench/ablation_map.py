@@ -5,6 +5,7 @@ how). Each row is a paired difference: the ablated and the clean model see the s
 own (`ablation.py`).
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from models.config import WeightsName
-from models.hooked import HookedTransformer
+from models.hooked import TRANSFORMER_LENS, HookedTransformer
 from models.lengths import chosen_lengths
 from models.streams import Draw
 from models.task import Task
@@ -30,7 +31,7 @@ from probes.subject import Address, Subject, subject
 from workbench.ablation_methods import METHODS, Method, Replacement, read_replacement
 from workbench.components import WHATS, What, as_indices, component_name, find_sites, require_indices
 from workbench.intervals import REPLICATES, BootstrapMeans, DiscordantPairs, percentile_interval, poisson_weights
-from workbench.kept_parts import KeptParts, Part
+from workbench.kept_parts import KeptParts, Part, computed_with
 from workbench.metrics import METRICS, POSITION_METRICS, position_metrics
 from workbench.rerun_from import Cell, CleanRun, cells_of, plain_form
 
@@ -38,6 +39,8 @@ SEQUENCES = 500
 REFERENCES = 256
 """How many reference sequences mean and resample are taken from."""
 BATCH = 32
+TOLD_APART_BY = 32
+"""By how many sequences two tasks are told apart."""
 
 MEANS = tuple(name for name in POSITION_METRICS if not METRICS[name].rate)
 RATES = tuple(name for name in POSITION_METRICS if METRICS[name].rate)
@@ -128,8 +131,11 @@ def _settings(model: Address, measured: "_Map") -> dict:
     if isinstance(model, HookedTransformer) or studied.sha256 is None:
         raise ValueError("only maps of a checkpoint can be kept, since a model in memory may change; give its path, or no keep")
     return {
+        **computed_with(studied.device),
+        "transformer_lens": TRANSFORMER_LENS,
         "weights_sha256": studied.sha256,
         "task": f"{studied.task.name}, {studied.task.vocab} tokens",
+        "task_sha256": _task_sha256(studied.task),
         "what": measured.what,
         "method": measured.method,
         "lengths": list(measured.lengths),
@@ -138,6 +144,12 @@ def _settings(model: Address, measured: "_Map") -> dict:
         "references": REFERENCES,
         "metrics": list(POSITION_METRICS),
     }
+
+
+def _task_sha256(task: Task) -> str:
+    """Tells tasks apart that have a name and a vocabulary in common, such as brackets of two depths."""
+    tokens = task.sequences(Draw.EVALUATION.stream(0), 0, TOLD_APART_BY)
+    return hashlib.sha256(tokens.numpy().tobytes() + task.legal(tokens[:, : task.longest]).numpy().tobytes()).hexdigest()
 
 
 class _Map:

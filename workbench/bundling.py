@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from models.checkpoint import read_card, read_weights, run_checkpoints, save_checkpoint
-from models.durable import write_file
+from models.durable import whole_folder, write_file
 from models.float_type import require_float
 from models.plain_file import as_path, read_plain
+from models.temporary_siblings import is_leftover
 from workbench.folder_lock import LOCK_FILE, held_alone
 from workbench.run import MAX_RECORD_BYTES, RUN_FILE, RunError
 
@@ -21,6 +22,8 @@ def bundle(
     dtype: torch.dtype = torch.bfloat16,
 ) -> Path:
     """Copies a run's checkpoints to a new run folder of the same layout that can be read and compared, but not trained on.
+
+    They appear all at once, at the end. What a killed call left is no obstacle to the next, which deletes it.
 
     Args:
         run: a run made by `workbench train`.
@@ -48,13 +51,21 @@ def bundle(
     except OSError as error:
         raise RunError(f"cannot read {run / RUN_FILE}: {error.strerror}; give a run made by workbench train") from error
     with held_alone(out):
-        if any(file.name != LOCK_FILE for file in out.iterdir()):
+        if not all(_is_left_by_a_kill(path, settings) for path in out.iterdir()):
             raise FileExistsError(f"{out} exists already and is no empty folder; choose another folder or delete it first")
-        for step, folder in found.items():
-            if steps is None or step in steps:
-                _copy(folder, out / "checkpoints" / folder.name, dtype)
-        write_file(out / RUN_FILE, settings)
+        with whole_folder(out / "checkpoints") as checkpoints:  # named last, since a reader takes what has them for a run
+            for step, folder in found.items():
+                if steps is None or step in steps:
+                    _copy(folder, checkpoints / folder.name, dtype)
+            write_file(out / RUN_FILE, settings)
     return out
+
+
+def _is_left_by_a_kill(path: Path, settings: bytes) -> bool:
+    """Whether bundling the same run may have left it, before its checkpoints had their name."""
+    if path.name == RUN_FILE:
+        return path.is_file() and path.stat().st_size == len(settings) and path.read_bytes() == settings
+    return path.name == LOCK_FILE or is_leftover(path.name)
 
 
 def _copy(checkpoint: Path, out: Path, dtype: torch.dtype) -> None:

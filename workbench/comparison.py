@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +33,7 @@ from probes.subject import subject
 from workbench.comparison_table import CERTIFIED, DIFFERENCE_COLUMNS, ROW, with_labels, with_seed_spread
 from workbench.evaluation import BATCH, SEQUENCES, evaluate_together
 from workbench.found_checkpoints import Checkpoint, Steps, find_checkpoints
-from workbench.kept_parts import FINGERPRINT
+from workbench.kept_parts import FINGERPRINT, computed_with
 from workbench.parquet_file import UNREADABLE, read_parquet
 
 MODELS_AT_ONCE = 12
@@ -101,7 +100,7 @@ def compare(
     require_whole("sequences", sequences)
     require_whole("sequences a batch", batch)
     require_seed(seed)
-    usable_device(device)
+    device = usable_device(device)
     asked_lengths, asked_weights = lengths_asked_for(lengths), weights_asked_for(weights)
     checkpoints = find_checkpoints(paths, steps)
     wanted = [Variant(checkpoint, name) for checkpoint in checkpoints for name in _weights_of(checkpoint, asked_weights)]
@@ -110,7 +109,7 @@ def compare(
     with tqdm(total=sequences * sum(len(bag.variants) for bag in bags), unit=" sequences", disable=not progress) as bar:
         frames = []
         for bag in bags:
-            file = None if keep is None else Path(keep) / f"{_fingerprint(bag, chosen, sequences, seed, batch)}.parquet"
+            file = None if keep is None else Path(keep) / f"{_fingerprint(bag, chosen, sequences, seed, device, batch)}.parquet"
             kept = None if file is None else _kept(file)
             if kept is not None:
                 bar.update(sequences * len(bag.variants))
@@ -243,14 +242,21 @@ def _bag(rows: tuple[Variant, ...], references: dict[Variant, Variant]) -> Bag:
     return Bag(rows, {variant: references[variant] for variant in rows if variant in references})
 
 
-def _fingerprint(bag: Bag, lengths: dict[Checkpoint, tuple[int, ...]], sequences: int, seed: int, batch: int) -> str:
-    """A name for all that a bag's part of the table depends on."""
+def _fingerprint(
+    bag: Bag,
+    lengths: dict[Checkpoint, tuple[int, ...]],
+    sequences: int,
+    seed: int,
+    device: torch.device,
+    batch: int,
+) -> str:
+    """A name for all that a bag's part of the table depends on; `computed_with` says what is left out."""
     told = [
         [variant.name, variant.weights, variant.checkpoint.card.model_dump(mode="json"), *lengths[variant.checkpoint]]
         for variant in bag.variants
     ]
     pairs = [[variant.name, reference.name] for variant, reference in bag.references.items()]
-    parts = [version("legal-tokens-workbench"), len(bag.rows), told, pairs, sequences, seed, batch]
+    parts = [computed_with(device), len(bag.rows), told, pairs, sequences, seed, batch]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]
 
 
@@ -259,7 +265,7 @@ def _compare_bag(
     lengths: dict[Checkpoint, tuple[int, ...]],
     sequences: int,
     seed: int,
-    device: torch.device | str,
+    device: torch.device,
     batch: int,
     bar: tqdm,
 ) -> pd.DataFrame:

@@ -83,7 +83,12 @@ def position_metrics(
         - margin: least legal logit - greatest illegal logit; inf where no token is illegal.
         - misordered: 1 if margin <= 0 (so a tie counts as misordered), else 0.
 
-        NaN where no token is legal (the target does not exist) and where a logit is NaN (a diverged model is not a good one).
+        A logit of -inf is a probability of 0. With it uniformity_kl is inf where some legal tokens have it, NaN where all of
+        several do (nothing is left to renormalise); margin is -inf where a legal token has it, inf where all illegal ones do,
+        and NaN where both is so, which for misordered is a tie.
+
+        NaN where no token is legal (the target does not exist), and where p does not exist: a logit is NaN or inf (a diverged
+        model is not a good one), or all are -inf.
 
     Raises ValueError where `logits` is of another shape, and where `legal` is of another type, shape or device.
     """
@@ -91,28 +96,30 @@ def position_metrics(
     require_legal(legal, logits)
     logits = logits.double()
     count = reduce(legal, "batch position vocab -> batch position", "sum").double()
-    defined = (count > 0) & ~reduce(logits.isnan(), "batch position vocab -> batch position", torch.any)
+    all_legal = count == logits.shape[-1]
+    defined = (count > 0) & logits.amax(dim=-1).isfinite()  # the greatest is NaN where any is
 
     log_legal = torch.logsumexp(logits.masked_fill(~legal, -torch.inf), dim=-1)
     log_illegal = torch.logsumexp(logits.masked_fill(legal, -torch.inf), dim=-1)
     illegal_mass = torch.sigmoid(log_illegal - log_legal)
+    none_left = log_legal == -torch.inf
 
     log_restricted = logits - rearrange(log_legal, "batch position -> batch position 1")
     legal_mass = rearrange(torch.sigmoid(log_legal - log_illegal), "batch position -> batch position 1")
     target = 1 / rearrange(count, "batch position -> batch position 1")
-    excess = (log_restricted.exp() * legal_mass - target).clamp(min=0).masked_fill(~legal, 0)
+    excess = (log_restricted.exp() * legal_mass - target).clamp(min=0).masked_fill(~legal, 0).sum(dim=-1)
     surprise = (-log_restricted).masked_fill(~legal, 0).sum(dim=-1) / count
 
-    margin = logits.masked_fill(~legal, torch.inf).amin(dim=-1) - logits.masked_fill(legal, -torch.inf).amax(dim=-1)
+    least, greatest = logits.masked_fill(~legal, torch.inf).amin(dim=-1), logits.masked_fill(legal, -torch.inf).amax(dim=-1)
     top_is_legal = legal.gather(-1, logits.argmax(dim=-1, keepdim=True)).squeeze(-1)
     values = {
         "illegal_mass": illegal_mass,
         "illegal_top1": (~top_is_legal).double(),
         # 1/2 sum |p - t| = sum of (p - t) where positive: all of p on illegal tokens, the excess over 1/k on legal ones
-        "total_variation": (illegal_mass + excess.sum(dim=-1)).clamp(max=1),
-        "uniformity_kl": (surprise - count.log()).clamp(min=0),
-        "margin": margin,
-        "misordered": (margin <= 0).double(),
+        "total_variation": (illegal_mass + excess.masked_fill(none_left, 0)).clamp(max=1),
+        "uniformity_kl": (surprise - count.log()).clamp(min=0).masked_fill(none_left & (count == 1), 0),
+        "margin": (least - greatest).masked_fill(all_legal, torch.inf),
+        "misordered": ((least <= greatest) & ~all_legal).double(),
     }
     return {name: value.masked_fill(~defined, torch.nan) for name, value in values.items()}
 

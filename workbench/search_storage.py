@@ -175,8 +175,9 @@ def shown_url(url: str) -> str:
 def _serialise(engine: sa.Engine) -> None:
     """Makes every transaction of an SQLite engine lock the file from its first statement on.
 
-    Otherwise two workers can both read that a trial is running and then both change it: SQLite has no SELECT FOR UPDATE. The
-    recipe is of SQLAlchemy's documentation on pysqlite.
+    Otherwise two workers can both read that a trial is running and then both change it: SQLite has no SELECT FOR UPDATE. With a
+    plain BEGIN both can still read it, and then one is refused ("database is locked") where it should have waited. The recipe
+    is of SQLAlchemy's documentation on pysqlite.
     """
 
     @sa.event.listens_for(engine, "connect")

@@ -12,7 +12,9 @@ from models.hooked.users_hooks import users_hooks
 from models.set_complement.task import SetComplementTask
 from models.streams import Draw
 from models.tasks import make_task
+from probes.subject import Subject
 from workbench import ablation_map as module
+from workbench import kept_parts
 from workbench.ablation import ablate
 from workbench.ablation_map import REFERENCES, ablation_map
 from workbench.components import component_name
@@ -191,11 +193,58 @@ def test_a_map_reports_its_share_and_can_be_ended_between_runs(checkpoint, tmp_p
     assert again[-1] == 1 and 0 < min(again) == pytest.approx(1 / 3)  # what was kept is done at once
 
 
-def test_parts_of_another_map_are_not_mixed_in(checkpoint, tmp_path):
+class OtherSequences(SetComplementTask):
+    """The same task by name, vocabulary and what is legal."""
+
+    def sequences(self, seed, start, count, device="cpu"):
+        return super().sequences(seed + 1, start, count, device)
+
+
+class OtherLegal(SetComplementTask):
+    """The same task by name, vocabulary and sequences."""
+
+    def legal(self, tokens):
+        return ~super().legal(tokens)
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("method", dict(method="mean")),
+        ("what", dict(what="layers")),
+        ("lengths", dict(lengths=[2])),
+        ("positions", dict(positions=[1])),
+        ("seed", dict(seed=1)),
+        ("weights_sha256", dict(weights="ema")),
+        ("task_sha256", dict(task=OtherSequences(8))),
+        ("task_sha256", dict(task=OtherLegal(8))),
+    ],
+)
+def test_parts_of_another_map_are_not_mixed_in(checkpoint, tmp_path, setting, changed):
     ablation_map(checkpoint, sequences=4, keep=tmp_path / "parts")
-    for changed in (dict(method="mean"), dict(what="layers"), dict(lengths=[2]), dict(seed=1), dict(weights="ema")):
-        with pytest.raises(ValueError, match="holds parts of another measurement"):
-            ablation_map(checkpoint, sequences=4, keep=tmp_path / "parts", **changed)
+    with pytest.raises(ValueError, match=rf"holds parts of another measurement \({setting} "):
+        ablation_map(checkpoint, sequences=4, keep=tmp_path / "parts", **changed)
+
+
+@pytest.mark.parametrize(
+    ("setting", "where", "name", "other"),
+    [
+        ("device", Subject, "device", torch.device("cuda")),
+        ("torch", torch, "__version__", "of tomorrow"),
+        ("transformer_lens", module, "TRANSFORMER_LENS", "of tomorrow"),
+        ("workbench", kept_parts, "version", lambda package: "of tomorrow"),
+        ("references", module, "REFERENCES", 8),
+        ("metrics", module, "POSITION_METRICS", ("margin",)),
+    ],
+)
+def test_nor_are_those_that_were_computed_otherwise(checkpoint, tmp_path, monkeypatch, setting, where, name, other):
+    ablation_map(checkpoint, sequences=4, keep=tmp_path / "parts")
+    monkeypatch.setattr(where, name, other)
+    with pytest.raises(ValueError, match=rf"holds parts of another measurement \({setting} "):
+        ablation_map(checkpoint, sequences=4, keep=tmp_path / "parts")
+
+
+def test_a_model_in_memory_is_not_kept(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="only maps of a checkpoint can be kept"):
         ablation_map(load(checkpoint), sequences=4, keep=tmp_path / "parts")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from workbench.kept_parts import SETTINGS_FILE, KeptParts
+from workbench.kept_parts import SETTINGS_FILE, KeptParts, computed_with
 
 from ..reliability.mutations import ODD_TYPES, of_type
 
@@ -56,3 +56,7 @@ def test_a_sound_part_of_another_measurement_is_made_again(tmp_path):
     assert torch.equal(ours.get("raw", lambda: {"numbers": torch.ones(2)})["numbers"], torch.ones(2))
     (tmp_path / "ours" / "raw.safetensors").write_bytes(save({"seven": torch.zeros(3)}))
     assert torch.equal(ours.get("raw", lambda: {"numbers": torch.ones(2)})["numbers"], torch.ones(2))
+
+
+def test_of_a_device_parts_tell_the_kind_alone():
+    assert computed_with("cuda:1") == computed_with(torch.device("cuda")) != computed_with("cpu")

@@ -110,6 +110,54 @@ def test_single_precision_logits_are_enough(position):
         assert single[name] == pytest.approx(double[name], abs=1e-5), name
 
 
+@st.composite
+def masked_positions(draw):
+    """Logits of which some are -inf, as a hook that masks tokens leaves them; at least one is finite."""
+    logits, legal = draw(positions(largest=20.0))
+    masked = draw(hnp.arrays(np.bool_, len(logits)).filter(lambda mask: not mask.all()))
+    return np.where(masked, -np.inf, logits), legal
+
+
+@given(masked_positions())
+def test_a_logit_of_minus_infinity_is_probability_0(position):
+    """Every metric by its definition on p = softmax(logits), which scipy takes of -inf too."""
+    logits, legal = position
+    p, k = special.softmax(logits), legal.sum()
+    got = one_position(logits, legal)
+    assert got["illegal_mass"] == pytest.approx(p[~legal].sum(), abs=1e-12)
+    assert got["total_variation"] == pytest.approx(np.abs(p - legal / k).sum() / 2, abs=1e-12)
+    assert got["illegal_top1"] == (not legal[np.argmax(logits)])
+    if k == 1:
+        assert got["uniformity_kl"] == 0
+    elif p[legal].any():
+        assert got["uniformity_kl"] == pytest.approx(stats.entropy(legal[legal] / k, special.softmax(logits[legal])), abs=1e-9)
+    else:
+        assert math.isnan(got["uniformity_kl"])  # p restricted to legal tokens is 0 / 0
+    least, greatest = logits[legal].min(), logits[~legal].max(initial=-np.inf)
+    if legal.all():
+        assert (got["margin"], got["misordered"]) == (math.inf, 0)
+    elif least == greatest == -np.inf:
+        assert math.isnan(got["margin"]) and got["misordered"] == 1
+    else:
+        assert (got["margin"], got["misordered"]) == (least - greatest, least <= greatest)
+
+
+@given(masked_positions())
+def test_what_minus_infinity_gives_is_the_limit_of_lower_and_lower_logits(position):
+    logits, legal = position
+    got, low = one_position(logits, legal), one_position(np.where(np.isinf(logits), -1e4, logits), legal)
+    for name in ("illegal_mass", "illegal_top1", "total_variation"):
+        assert got[name] == pytest.approx(low[name], abs=1e-12), name
+
+
+@pytest.mark.parametrize("logits", [[-math.inf] * 3, [0, math.inf, 1], [-math.inf, 0, math.inf], [math.nan, -math.inf, 0]])
+@pytest.mark.parametrize("legal", [[True, False, False], [False, True, True], [True, True, True]])
+def test_logits_without_a_softmax_are_nan(logits, legal):
+    for dtype in (torch.float32, torch.float64):
+        got = one_position(torch.tensor(logits, dtype=dtype), legal)
+        assert all(math.isnan(value) for value in got.values()), got
+
+
 def test_undefined_is_nan():
     logits = torch.zeros(1, 3, 4)
     logits[0, 1, 2] = torch.nan

@@ -6,7 +6,11 @@ import sqlite3
 
 import optuna
 import pytest
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import TrialState
 
+from workbench import search_storage
 from workbench.cli import run
 from workbench.search_storage import open_storage
 from workbench.study import read_studies
@@ -104,3 +108,28 @@ def test_a_search_whose_tables_are_still_being_made_is_joined(tmp_path, kept):
         database.executescript("".join(f"drop table {name};" for name in reversed(names[kept:])))
     database.close()
     assert optuna.get_all_study_names(open_storage(url)) == []
+
+
+def test_nobody_reads_a_trial_that_another_has_read_and_is_about_to_change(tmp_path, monkeypatch):
+    """A worker completes its trial; between its reading and its writing another takes the trial for stale and fails it."""
+    url = f"sqlite:///{tmp_path}/search.db"
+    worker = open_storage(url)
+    trial = worker.create_new_trial(worker.create_new_study([optuna.study.StudyDirection.MINIMIZE], "search"))
+    monkeypatch.setattr(search_storage, "WAIT_FOR_LOCK_SECONDS", 0)  # where another would wait, it is told so at once
+    other = open_storage(url)
+    read_by_other, told_other = [], []
+    sa.event.listen(other.engine, "after_cursor_execute", lambda *of: read_by_other.append(of[2]))
+
+    def let_the_other_try(connection, cursor, statement, *rest):
+        if "FROM trials" in statement and not told_other:
+            told_other.append("nothing yet")
+            with pytest.raises(StorageInternalError) as refused:
+                other.set_trial_state_values(trial, TrialState.FAIL)
+            told_other[0] = search_storage.reason(refused.value)
+
+    sa.event.listen(worker.engine, "after_cursor_execute", let_the_other_try)
+    assert worker.set_trial_state_values(trial, TrialState.COMPLETE, [0.25])
+    assert told_other == ["database is locked"] and read_by_other == []
+    with pytest.raises(UpdateFinishedTrialError):
+        other.set_trial_state_values(trial, TrialState.FAIL)
+    assert read_by_other and other.get_trial(trial).value == 0.25

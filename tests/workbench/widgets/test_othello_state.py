@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -218,6 +219,29 @@ def test_steps_refuse_in_one_sentence(lenses):
             act(lenses, state, step, **arguments)
         assert "\n" not in str(error.value)
     assert set(STEPS) >= {"play", "undo", "redo", "strength", "edit", "ask"}
+
+
+def test_steps_refuse_what_is_no_whole_number_and_take_numpys(lenses, as_a_user):
+    state = act(lenses, start(lenses), "show", moves=20)
+    lens = lenses.lens(state.model)
+    lens.probe = lens.fit_probe(games=4)
+    for step, arguments, told in [
+        ("play", {"square": 19.0}, "square 19.0 is no whole number; choose one of 0 .. 63"),
+        ("show", {"moves": 2.5}, "number of moves 2.5 is no whole number; choose one of 0 .. 60"),
+        ("show", {"moves": None}, "number of moves None is no whole number; choose one of 0 .. 60"),
+        ("part", {"layer": 0.0, "head": 1}, "layer 0.0 is no whole number; choose one of 0 .. 3"),
+        ("part", {"layer": 0, "head": 1.0}, "head 1.0 is no whole number; choose one of 0 .. 3"),
+        ("edit", {"square": "f5"}, "square 'f5' is no whole number; choose one of 0 .. 63"),
+        ("edit_at", {"layers": [1, 2.0], "strength": 1}, "layer 2.0 is no whole number; choose one of 0 .. 4"),
+        ("ask", {"move": 1.5}, "token 1.5 is no whole number; choose one of 1 .. 60"),
+        ("ask", {"move": torch.tensor(1.5)}, r"token tensor\(1.5000\) is no whole number; choose one of 1 .. 60"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{told}$"):
+            act(lenses, state, step, **arguments)
+    taken = act(lenses, act(lenses, state, "ask", move=np.int64(20)), "part", layer=np.int64(1), head=np.int32(2))
+    assert (taken.move, taken.part) == (20, (1, 2)) and {type(one) for one in (taken.move, *taken.part)} == {int}
+    assert act(lenses, state, "part", layer=False, head=True).part == (0, 1)
+    assert type(act(lenses, state, "part", layer=False, head=True).part[0]) is int  # else a mask to what reads it
 
 
 def test_moving_on_takes_edits_back_and_nothing_compares_by_default(lenses):

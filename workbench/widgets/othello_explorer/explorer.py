@@ -7,7 +7,8 @@ state (`page.pictures`), and all that can be clicked is a step (`state.STEPS`) t
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -25,7 +26,7 @@ from workbench.widgets.othello_explorer.look import Look
 from workbench.widgets.othello_explorer.measuring import Measuring
 from workbench.widgets.othello_explorer.page import pictures, standalone, still
 from workbench.widgets.othello_explorer.pool import Scan, scan
-from workbench.widgets.othello_explorer.state import CHOICES, NOTHING, STRENGTHS, act, start
+from workbench.widgets.othello_explorer.state import CHOICES, NOTHING, STRENGTHS, State, act, start
 from workbench.widgets.othello_explorer.tables import part_name, tables
 
 HERE = Path(__file__).parent
@@ -72,14 +73,15 @@ class OthelloExplorer(ToldAgain):
         self.refresh()
 
     def act(self, step: str, **arguments: Any) -> None:
-        """Takes a step of `state.STEPS`; raises ValueError for what cannot be done."""
+        """Takes a step of `state.STEPS`; raises ValueError for what cannot be done, and then nothing has changed."""
         with self._lock:
-            before, self.state = self.state, act(self.lenses, self.state, step, **arguments)
-            turned = (before.tab, before.model) != (self.state.tab, self.state.model)
-            if self.state.tab == "probe" and (turned or self.look.lens.fitting):  # not at every step: it may have been stopped
-                self._fit_where_needed()
-            self._measure_where_needed()
-            self.refresh()
+            before, after = self.state, act(self.lenses, self.state, step, **arguments)
+            turned = (before.tab, before.model) != (after.tab, after.model)
+            with self._in_state(after):
+                if after.tab == "probe" and (turned or self.look.lens.fitting):  # not at every step: it may have been stopped
+                    self._fit_where_needed()
+                self._measure_where_needed()
+                self.refresh()
 
     @property
     def look(self) -> Look:
@@ -88,10 +90,11 @@ class OthelloExplorer(ToldAgain):
 
     def refresh(self) -> None:
         """Draws the present state; only what differs is sent."""
-        with self._lock, self.hold_sync():
-            for place, picture in pictures(replace(self.look, pending=self._pending)).items():
-                setattr(self, place, picture)
-            self.controls = self._controls()
+        with self._lock:
+            shown = {**pictures(replace(self.look, pending=self._pending)), "controls": self._controls()}
+            with self.hold_sync():  # only now: where one cannot be drawn, all stay
+                for place, picture in shown.items():
+                    setattr(self, place, picture)
 
     def fit_probe(self) -> None:
         """Fits the probe of the model that is looked at, and waits for it; a probe that is there stays."""
@@ -154,9 +157,19 @@ class OthelloExplorer(ToldAgain):
             return {**data, "text/html": still(self.look)}, metadata
 
     def _found(self, found: Scan) -> None:
-        with self._lock:
-            self.state = replace(self.state, scan=found)
+        with self._lock, self._in_state(replace(self.state, scan=found)):
             self.refresh()
+
+    @contextmanager
+    def _in_state(self, state: State) -> Iterator[None]:
+        """Takes a state, and the one before again where drawing it, within, raises: no later step could be drawn either."""
+        before, self.state = self.state, state
+        try:
+            yield
+        except BaseException:
+            self.state = before
+            self._measure_where_needed()
+            raise
 
     @property
     def _unmeasured(self) -> bool:

@@ -4,6 +4,7 @@ For: `act(lenses, state, "play", square=37)`, the one way in for clicks, keys, s
 same state and step give the same next state, random positions included. Not for: drawing (`page.py`).
 """
 
+import operator
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -99,12 +100,25 @@ def act(lenses: Lenses, state: State, step: str, /, **arguments: Any) -> State:
     return STEPS[step](lenses, state, **arguments)
 
 
+def _whole(name: str, value: int, allowed: str) -> int:
+    """The value as an int; ValueError for what is no whole number. One that is not allowed is told by the step itself."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} {value!r:.60} is no whole number; choose one of {allowed}") from None
+
+
+def _square(lenses: Lenses, square: int) -> int:
+    return _whole("square", square, f"0 .. {lenses.board.squares - 1}")
+
+
 def _at(state: State, game: Game, shown: int) -> State:
     """On another position: edits were of the one before."""
     return replace(state, game=game, shown=min(max(shown, 0), len(game.tokens)), edits=())
 
 
 def _play(lenses: Lenses, state: State, square: int) -> State:
+    square = _square(lenses, square)
     tokens, token = state.game.tokens, lenses.board.token_of_square[square] if 0 <= square < lenses.board.squares else None
     if state.shown < len(tokens) and tokens[state.shown] == token:
         return _at(state, state.game, state.shown + 1)  # the move that was played: the rest of the game stays
@@ -112,7 +126,7 @@ def _play(lenses: Lenses, state: State, square: int) -> State:
 
 
 def _show(lenses: Lenses, state: State, moves: int) -> State:
-    return _at(state, state.game, moves)
+    return _at(state, state.game, _whole("number of moves", moves, f"0 .. {len(state.game.tokens)}"))
 
 
 def _undo(lenses: Lenses, state: State) -> State:
@@ -160,6 +174,9 @@ def _against(lenses: Lenses, state: State, name: str) -> State:
 
 
 def _part(lenses: Lenses, state: State, layer: int, head: int | None) -> State:
+    cfg = lenses.lens(state.model).model.cfg
+    layer = _whole("layer", layer, f"0 .. {cfg.n_layers - 1}")
+    head = None if head is None else _whole("head", head, f"0 .. {cfg.n_heads - 1}")
     if (layer, head) not in lenses.lens(state.model).parts:
         raise ValueError(f"the model has no {'MLP' if head is None else f'head {head}'} in layer {layer}; choose another")
     return replace(state, part=(layer, head))
@@ -180,6 +197,7 @@ def _all_clean(lenses: Lenses, state: State) -> State:
 
 def _edit(lenses: Lenses, state: State, square: int) -> State:
     """Edits a square with the brush, or takes its edit back."""
+    square = _square(lenses, square)
     if any(edit.square == square for edit in state.edits):
         return replace(state, edits=tuple(edit for edit in state.edits if edit.square != square))
     if lenses.lens(state.model).probe is None:
@@ -201,6 +219,7 @@ _METHODS: dict[str, Method] = {"flip": "flip", "erase": "erase", "add": "add"}
 
 def _edit_at(lenses: Lenses, state: State, layers: list[int], strength: float) -> State:
     last = lenses.lens(state.model).model.cfg.n_layers
+    layers = [_whole("layer", layer, f"0 .. {last}") for layer in layers]
     if not layers or not all(0 <= layer <= last for layer in layers) or not strength > 0:
         raise ValueError(f"edits need layers in 0 .. {last} and a strength above 0; choose others")
     return replace(state, edit_layers=tuple(sorted(layers)), edit_strength=float(strength))
@@ -211,6 +230,7 @@ def _no_edits(lenses: Lenses, state: State) -> State:
 
 
 def _ask(lenses: Lenses, state: State, move: int | None) -> State:
+    move = None if move is None else _whole("token", move, f"1 .. {lenses.board.moves}")
     if move is not None and not 1 <= move < lenses.board.vocab:
         raise ValueError(f"token {move} names no move; choose 1 .. {lenses.board.moves}")
     return replace(state, move=move, tab="one move" if state.tab != "many positions" else state.tab)
