@@ -1,20 +1,25 @@
 """What is written before it gets its name: a temporary sibling, and what killed writes left of such ones.
 
 For: `durable.py`, which renames them. One is locked while its writer lives, so that whoever writes to the folder next can tell
-it from what a killed process left, and delete that alone.
+it from what a killed process left, and delete that alone. Its name tells the host, since there are file systems whose locks
+hold on one host alone: what another host wrote is left.
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = ".writing-"
 NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{16}")
+OF_HOST = 8
+"""How many of the 16 digits tell the host."""
 
 
 @contextmanager
@@ -24,7 +29,8 @@ def temporary_sibling(folder: Path, make: Callable[[Path], None]) -> Iterator[Pa
     What killed writes left in the folder goes, too. It has the user's umask, unlike what `tempfile` makes, which is private.
     """
     for leftover in _leftovers(folder):
-        _remove_abandoned(leftover)
+        if leftover.name.startswith(_prefix_here()):
+            _remove_abandoned(leftover)
     path, lock = _made_and_locked(folder, make)
     try:
         yield path
@@ -49,13 +55,22 @@ def is_leftover(name: str) -> bool:
     return NAME.fullmatch(name) is not None
 
 
+def new_name() -> str:
+    """A name for something temporary that this host writes, which nothing has."""
+    return _prefix_here() + secrets.token_hex((16 - OF_HOST) // 2)
+
+
+def _prefix_here() -> str:
+    return PREFIX + hashlib.sha256(socket.gethostname().encode()).hexdigest()[:OF_HOST]
+
+
 def _leftovers(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if is_leftover(path.name)] if folder.is_dir() else []
 
 
 def _made_and_locked(folder: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
     while True:
-        path = folder / f"{PREFIX}{secrets.token_hex(8)}"
+        path = folder / new_name()
         make(path)
         with suppress(FileNotFoundError):  # somebody took it for abandoned before it was locked
             lock = _opened(path)

@@ -27,10 +27,12 @@ from workbench.fleet_threads import for_members
 MOST_NUMBERS = 8
 """Numbers in the tables and passed through compiled loops, for each number of the residual stream, up to which this path pays.
 
-Found by measurement: there both ways are about as fast, and far above it this one is two or three times slower.
+Fitted to times of both ways: there they are about as fast, and far above it this one is two or three times slower.
 """
 LOOPED, LOOPED_SCORES = 1 / 16, 1 / 3
 """What a number that a loop over pairs of positions adds costs, of mixing and of scores, where one of a table costs 1."""
+UNEMBEDDED = 1 / 16
+"""What a logit costs the other way, where a number of the residual stream costs 1; of one head, since heads cost both alike."""
 
 Masks = Mapping[DropoutSite, Tensor]
 Parameters = Mapping[str, Tensor]
@@ -51,7 +53,8 @@ def pays(model: ModelConfig, rates: DropoutRates, batch: int, length: int) -> bo
     channels = model.vocab if _linear(model, rates.residual > 0) else model.width
     tables = model.vocab * (channels + model.vocab) if by_token else positions * channels
     looped = LOOPED * pairs * channels + (0 if by_token else LOOPED_SCORES * pairs * model.width)
-    return model.heads * (tables + looped) <= MOST_NUMBERS * positions * model.width
+    otherwise = positions * (model.width + UNEMBEDDED * model.vocab / model.heads)
+    return model.heads * (tables + looped) <= MOST_NUMBERS * otherwise
 
 
 def _linear(model: ModelConfig, drops_residual: bool) -> bool:

@@ -65,7 +65,8 @@ effect of a dropout site is its coefficient in a least-squares regression on eve
 <li><b>Errors and displacements are in powers of ten</b> (log10 of the mean over the region's lengths): −0.3 is half as much.
 Misordered inputs and certified lengths are shares.</li>
 <li><b>Intervals are over trials</b> (95 %; bootstrap-t of means, percentiles of the bootstrap otherwise): what other random
-parameters and seeds would have changed.</li>
+parameters and seeds would have changed. An end that is infinite, or beyond what a share can be, means that hardly any of the
+trials differ: nothing can be said, and the check is open.</li>
 <li><b>Raw, EMA scaled to BEMA</b>: those weights with all logits times the one number that gives them BEMA's mean displacement.
 <b>Matched displacement</b>: the raw weights of each trial with logits times the number that makes the mean displacement at the
 training length what an illegal mass of 1 % needs there. Scaling cannot change which inputs are misordered. BEMA is an EMA and a

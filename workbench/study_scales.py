@@ -16,11 +16,11 @@ from workbench.study_effects import averaging_benefit, estimate_columns
 
 LOG, PLAIN = "log10", "plain"
 ON_LOGS = [outcome for outcome in ("illegal_mass", "total_variation") if OUTCOMES[outcome].log]
-DIFFERENCE = "sampled − uniform"
+DIFFERENCE = "hard − soft"
 
 
 def control_scales(tables: StudyTables) -> pd.DataFrame:
-    """What averages change on `targets` sampled and uniform, and the difference of both, on each `scale`.
+    """What averages change on `targets` hard (sampled) and soft (uniform), and the difference of both, on each `scale`.
 
     A negative difference is what the control predicts: the error falls less without label noise.
     """
@@ -31,7 +31,7 @@ def control_scales(tables: StudyTables) -> pd.DataFrame:
                 for outcome in ON_LOGS:
                     hard, soft = (averaging_benefit(scaled, weights, "raw", outcome, region, kind) for kind in ("hard", "soft"))
                     labels = {"contrast": f"{weights} − raw", "region": region, "outcome": outcome, "scale": scale}
-                    for targets, estimate in (("sampled", hard), ("uniform", soft), (DIFFERENCE, hard - soft)):
+                    for targets, estimate in (("hard", hard), ("soft", soft), (DIFFERENCE, hard - soft)):
                         rows.append(labels | {"targets": targets} | estimate_columns(estimate))
     return pd.DataFrame(rows)
 

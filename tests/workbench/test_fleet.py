@@ -69,6 +69,7 @@ ONE_HEAD = {"width": 32, "head_width": 32}
     ("options", "folds"),
     [
         (ONE_HEAD | {"vocab": 32, "batch": 256, "train_length": 16, "dropout_embedding": 0.1}, True),
+        ({"vocab": 64, "batch": 128, "train_length": 32, "width": 8, "head_width": 8}, True),
         (FOUR_HEADS | {"vocab": 32, "batch": 128, "train_length": 16}, True),
         (FOUR_HEADS | {"vocab": 32, "batch": 128, "train_length": 16, "dropout_embedding": 0.1}, False),
         (FOUR_HEADS | {"vocab": 64, "batch": 128, "train_length": 63, "dropout_embedding": 0.1}, False),

@@ -28,9 +28,9 @@ def test_both_scales_tell_what_was_planted_and_the_claim_is_named_where_they_are
     scales = control_scales(tables)
     rows = scales.set_index(["contrast", "region", "outcome", "scale", "targets"]).sort_index()
     one = rows.loc[("ema − raw", "inside", "total_variation")]["value"]
-    assert one["log10", "sampled"] == pytest.approx(np.log10(0.8), abs=0.01)
+    assert one["log10", "hard"] == pytest.approx(np.log10(0.8), abs=0.01)
     assert one["log10", DIFFERENCE] == pytest.approx(np.log10(8), abs=0.01)
-    assert one["plain", "uniform"] == pytest.approx(-0.009, abs=1e-3)
+    assert one["plain", "soft"] == pytest.approx(-0.009, abs=1e-3)
     assert one["plain", DIFFERENCE] == pytest.approx(-0.1 + 0.009, abs=1e-2)
     notes = scale_notes(scales)
     assert notes == {
