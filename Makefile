@@ -17,7 +17,7 @@ INSTALL = UV_FIND_LINKS="$$PIP_FIND_LINKS" $(BIN)/uv pip install --quiet -b $(HA
 LENS4 := .venv-lens4
 LENS4_STAMP := $(LENS4)/.installed
 LENS4_WITHOUT = cli export fleet fleet_parts loggers optimizers print_layout processes search search_postgresql search_storage study \
-	study_claims study_effects training
+	study_claims study_effects study_lead study_scales study_shapes training
 LENS4_TESTS = tests/interop tests/models tests/probes tests/workbench tests/reliability/test_hooks.py \
 	tests/reliability/test_interrupts.py tests/test_examples.py \
 	--ignore=tests/models/othello $(LENS4_WITHOUT:%=--ignore=tests/workbench/test_%.py)
