@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
@@ -133,3 +134,11 @@ class _NoSkips:
         if report.skipped and not hasattr(report, "wasxfail"):
             report.outcome = "failed"
             report.longrepr = f"skipped in CI: {report.longrepr}"
+
+
+@pytest.fixture
+def as_a_user():
+    """Shapes and types unchecked, as outside of the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

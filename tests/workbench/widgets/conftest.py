@@ -1,6 +1,5 @@
 """What the tests of widgets share: tiny runs, figures that plotly has checked, and clicks."""
 
-import jaxtyping
 import plotly.graph_objects as go
 import pytest
 from plotly.callbacks import Points
@@ -39,11 +38,3 @@ def checked():
 def click():
     """Clicks a cell of a trace of a live picture, as the page tells it."""
     return lambda picture, trace, row, column: picture.data[trace]._dispatch_on_click(Points(xs=[column], ys=[row]), None)
-
-
-@pytest.fixture
-def as_a_user():
-    """Shapes and types unchecked, as outside of the tests."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
